@@ -1,0 +1,75 @@
+"""One canonical form of a weighted training set, so that equal sets train equal networks.
+
+Weight 2 must mean a repeated sample, weight 0 an absent one, and the order of the samples must
+not matter: rows of weight zero are dropped, equal rows are merged (their weights add) and the rest
+is put in an order that depends on the data alone. Duplicates then cannot straddle the split between
+training and validation either.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class CanonicalRows(NamedTuple):
+    """Which rows to train on.
+
+    Attributes
+    ----------
+    index : ndarray of shape (n_unique,)
+        One representative of each distinct row, in canonical order.
+    weight : ndarray of shape (n_unique,)
+        Weight of each, with mean 1.
+    inverse : ndarray of shape (n_samples,)
+        Position in `index` of each row's representative; -1 for rows of weight zero.
+    """
+
+    index: NDArray[np.intp]
+    weight: NDArray[np.float64]
+    inverse: NDArray[np.intp]
+
+
+def canonical_rows(
+    X: NDArray[np.float32], y: NDArray[np.float64], weight: NDArray[np.float64]
+) -> CanonicalRows:
+    """Drop rows of weight zero, merge equal rows of `X` and `y`, and order by content."""
+    kept = np.flatnonzero(weight)
+    order = kept[_sort_by_content(X, y, kept)]
+    new = np.r_[True, ~_same_as_previous(X, y, order)]
+    group = np.cumsum(new) - 1
+    inverse = np.full(len(X), -1, dtype=np.intp)
+    inverse[order] = group
+    merged = np.bincount(group, weights=weight[order])
+    return CanonicalRows(order[new], merged / merged.mean(), inverse)
+
+
+def _sort_by_content(
+    X: NDArray[np.float32], y: NDArray[np.float64], kept: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    """Sort by a hash of X and then by y; ties between different rows are as good as impossible."""
+    return np.lexsort((*y[kept].T, _hash_rows(X, kept)))
+
+
+def _hash_rows(X: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray[np.uint64]:
+    """Hash each row's bits: a dot product with fixed odd 64-bit numbers, modulo 2**64."""
+    factors = np.random.default_rng(0).integers(2**63, size=X.shape[1], dtype=np.uint64)
+    factors = 2 * factors + np.uint64(1)
+    hashes = np.empty(len(rows), dtype=np.uint64)
+    step = max(1, 2**20 // X.shape[1])  # a few megabytes at a time, never a copy of X
+    for start in range(0, len(rows), step):
+        block = np.ascontiguousarray(X[rows[start : start + step]])
+        hashes[start : start + step] = block.view(np.uint32) @ factors
+    return hashes
+
+
+def _same_as_previous(
+    X: NDArray[np.float32], y: NDArray[np.float64], order: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Compare neighbours: by label first, whole spectra only where the labels agree."""
+    same = (y[order[1:]] == y[order[:-1]]).all(axis=1)
+    for i in np.flatnonzero(same):
+        same[i] = np.array_equal(X[order[i + 1]], X[order[i]])
+    return same
