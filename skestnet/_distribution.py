@@ -87,7 +87,8 @@ class PredictiveDistribution:
 
     def __getitem__(self, rows: Any) -> PredictiveDistribution:
         """Select samples by a slice, a mask or an array of indices; an integer keeps one row."""
-        rows = slice(rows, rows + 1 or None) if isinstance(rows, int | np.integer) else rows
+        if isinstance(rows, int | np.integer):
+            rows = [range(len(self))[rows]]
         if isinstance(rows, tuple):
             raise TypeError(
                 "Only samples can be selected: use dist[rows], and output(k) for a label."
@@ -201,6 +202,7 @@ class PredictiveDistribution:
             # 0 / 0: a value that meets a draw without any spread.
             z = np.where(np.isnan(z), 0.0, z)
             log_density = -0.5 * z**2 - np.log(scale) - 0.5 * np.log(2 * np.pi)
+        log_density = np.where(np.isinf(z), -np.inf, log_density)
         return logsumexp(log_density, axis=1) - np.log(self.n_draws)
 
     def ppf(self, q: float) -> FloatArray:
@@ -223,13 +225,11 @@ class PredictiveDistribution:
         """
         if not 0 <= q <= 1:
             raise ValueError(f"q={q!r}: expected a probability in [0, 1].")
+        of_draws = np.quantile(self.loc, q, axis=1)
         if not self.scale.any():
-            return np.quantile(self.loc, q, axis=1)
-        if q in (0, 1):
-            return np.where(
-                self.scale.any(axis=1), np.inf * (2 * q - 1), np.quantile(self.loc, q, 1)
-            )
-        return self._bisect(q)
+            return of_draws
+        smooth = np.inf * (2 * q - 1) if q in (0, 1) else self._bisect(q)
+        return np.where(self.scale.any(axis=1), smooth, of_draws)
 
     def interval(self, confidence: float = 0.68) -> tuple[FloatArray, FloatArray]:
         """Compute central intervals.

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import singledispatch
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skestnet._distribution import PredictiveDistribution
+
+FloatArray = NDArray[np.float64]
+
+# How far from the centre of a distribution a target transformation must be straight.
+PROBED_SIGMAS = 5.0
 
 
 @singledispatch
@@ -62,14 +68,14 @@ def predict_dist(fitted: Any, X: ArrayLike, **params: Any) -> PredictiveDistribu
     check_is_fitted(fitted)
     if hasattr(fitted, "predict_dist"):
         return fitted.predict_dist(X, **params)
-    try:
-        mean, std = fitted.predict(X, return_std=True, **params)
-    except TypeError as error:
+    predict = getattr(fitted, "predict", None)
+    if predict is None or "return_std" not in inspect.signature(predict).parameters:
         raise TypeError(
             f"{type(fitted).__name__} gives no distributions: expected an estimator with a "
             "predict_dist method or predict(X, return_std=True). Teach the function others with "
             "skestnet.predict_dist.register(type)."
-        ) from error
+        )
+    mean, std = predict(X, return_std=True, **params)
     return PredictiveDistribution(np.expand_dims(mean, 1), np.expand_dims(std, 1))
 
 
@@ -87,14 +93,23 @@ def _(fitted: BaseSearchCV, X: ArrayLike, **params: Any) -> PredictiveDistributi
 @predict_dist.register
 def _(fitted: TransformedTargetRegressor, X: ArrayLike, **params: Any) -> PredictiveDistribution:
     check_is_fitted(fitted)
-    inner = predict_dist(fitted.regressor_, X, **params)
+    inner = _as_trained(fitted, predict_dist(fitted.regressor_, X, **params))
     if not inner.scale.any():
         return PredictiveDistribution(_inverse(fitted, inner.loc))
     return _affine(fitted, inner)
 
 
-def _inverse(fitted: TransformedTargetRegressor, values: np.ndarray[Any, Any]) -> Any:
-    """Apply the inverse of the target transformation to draws, which it may bend as it likes."""
+def _as_trained(
+    fitted: TransformedTargetRegressor, inner: PredictiveDistribution
+) -> PredictiveDistribution:
+    """Undo the squeeze of a single column of labels that scikit-learn before 1.7 makes."""
+    if fitted._training_dim == 2 and inner.loc.ndim == 2:
+        return PredictiveDistribution(inner.loc[..., None], inner.scale[..., None])
+    return inner
+
+
+def _inverse(fitted: TransformedTargetRegressor, values: FloatArray) -> FloatArray:
+    """Apply the inverse of the target transformation, which may bend draws as it likes."""
     n_outputs = values.shape[2] if values.ndim == 3 else 1
     columns = fitted.transformer_.inverse_transform(values.reshape(-1, n_outputs))
     return np.asarray(columns).reshape(values.shape)
@@ -104,15 +119,15 @@ def _affine(
     fitted: TransformedTargetRegressor, inner: PredictiveDistribution
 ) -> PredictiveDistribution:
     """Transform smooth distributions, for which the transformation has to be a straight line."""
-    n_outputs = inner.loc.shape[2] if inner.loc.ndim == 3 else 1
-    zero, one, two = fitted.transformer_.inverse_transform(
-        np.arange(3.0)[:, None] * np.ones(n_outputs)
-    )
-    if not np.allclose(two - one, one - zero, rtol=1e-6):
-        raise ValueError(
-            "TransformedTargetRegressor transforms the labels by a function that is not affine, "
-            "and the regressor gives smooth distributions, not draws. Use an affine transformer "
-            "(StandardScaler), or a regressor that draws (EstNetRegressor)."
-        )
-    factor, offset = (one - zero, zero) if inner.loc.ndim == 3 else ((one - zero)[0], zero[0])
-    return inner.rescale(factor, offset)
+    zero, one = (_inverse(fitted, np.full_like(inner.loc[:1], value))[0, 0] for value in (0.0, 1.0))
+    outer = inner.rescale(one - zero, zero)
+    for step in (-PROBED_SIGMAS, 0.0, PROBED_SIGMAS):
+        seen = _inverse(fitted, inner.loc + step * inner.scale)
+        line = outer.loc + step * np.sign(one - zero) * outer.scale
+        if not np.allclose(seen, line, rtol=1e-6, atol=1e-6 * np.ptp(line)):
+            raise ValueError(
+                "TransformedTargetRegressor transforms the labels by a function that is not "
+                "affine, and the regressor gives smooth distributions, not draws. Use an affine "
+                "transformer (StandardScaler), or a regressor that draws (EstNetRegressor)."
+            )
+    return outer

@@ -19,15 +19,15 @@ class CanonicalRows(NamedTuple):
 
     Attributes
     ----------
-    index : ndarray of shape (n_unique,)
-        One representative of each distinct row, in canonical order.
+    source : ndarray of shape (n_unique,)
+        Where one representative of each distinct row is, in canonical order.
     weight : ndarray of shape (n_unique,)
         Weight of each, with mean 1.
     inverse : ndarray of shape (n_samples,)
-        Position in `index` of each row's representative; -1 for rows of weight zero.
+        Position in `source` of each row's representative; -1 for rows of weight zero.
     """
 
-    index: NDArray[np.intp]
+    source: NDArray[np.intp]
     weight: NDArray[np.float64]
     inverse: NDArray[np.intp]
 
@@ -60,7 +60,8 @@ def _hash_rows(X: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray[np.uin
     hashes = np.empty(len(rows), dtype=np.uint64)
     step = max(1, 2**20 // X.shape[1])  # a few megabytes at a time, never a copy of X
     for start in range(0, len(rows), step):
-        block = np.ascontiguousarray(X[rows[start : start + step]])
+        # Adding 0 turns -0.0 into 0.0, which is equal and has to hash equally.
+        block = np.ascontiguousarray(X[rows[start : start + step]]) + np.float32(0)
         hashes[start : start + step] = block.view(np.uint32) @ factors
     return hashes
 

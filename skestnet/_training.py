@@ -5,9 +5,11 @@ The only file that imports skorch.
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +32,8 @@ LR_FLOOR = 0.01
 
 # Rows in a batch of predictions: small enough that padding a single spectrum to it is cheap.
 PREDICT_BATCH = 32
+
+SEEDING = threading.RLock()
 
 FloatArray = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -122,7 +126,7 @@ def iterate_batches(
     return DataLoader(dataset, batch_sampler=batches, collate_fn=_as_is, **kwargs)
 
 
-def _as_is(batch: Batch) -> Batch:
+def _as_is(batch: Any) -> Any:
     return batch
 
 
@@ -229,7 +233,7 @@ def build_net(
         "module": module,
         "criterion": WeightedHuberLoss,
         "criterion__delta": huber_delta,
-        "optimizer": torch.optim.AdamW,
+        "optimizer": torch.optim.Adam,
         "optimizer__weight_decay": weight_decay,
         "lr": lr,
         "batch_size": batch_size,
@@ -297,9 +301,14 @@ def train_two_stages(
     """
     weights = np.ones(len(samples))
     finished = _train_stage(net, samples, train, valid, 1, settings)
-    if weigh is not None and finished:
+    if weigh is None or not finished:
+        return weights
+    try:
         weights = weigh()
-        _train_stage(net, samples.reweighted(weights), train, valid, 2, settings)
+    except KeyboardInterrupt:
+        _warn_interrupted(len(net.history), stage=1)
+        return weights
+    _train_stage(net, samples.reweighted(weights), train, valid, 2, settings)
     return weights
 
 
@@ -363,6 +372,8 @@ def _run(
     """Run the epochs; tell whether the user interrupted them."""
     interrupted = False
     net.notify("on_train_begin", X=train, y=None)
+    # What an interrupted first epoch falls back on.
+    early_stopping.best_model_weights_ = deepcopy(net.module_.state_dict())
     try:
         net.fit_loop(train, None, epochs=max_epochs)
     except KeyboardInterrupt:
@@ -383,10 +394,16 @@ def progress_bar(total: int, verbose: int) -> Any:
 
 @contextmanager
 def seeded(seed: int, device: str) -> Iterator[None]:
-    """Seed torch for a while and leave its generators as they were."""
+    """Seed torch for a while and leave its generators as they were.
+
+    The generators belong to the whole process: threads that train at once take turns.
+    """
     devices = [torch.device(device)] if device.startswith("cuda") else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+    with SEEDING, torch.random.fork_rng(devices=devices):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU
+        for gpu in devices:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(seed)
         yield
 
 

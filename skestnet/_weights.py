@@ -57,6 +57,11 @@ def adaptive_weights(
     ndarray of shape (n_samples,)
         Weights, at least 0. They are at most 1 for ``gamma=0``.
 
+    Raises
+    ------
+    ValueError
+        If shapes do not match, or `gamma` or `bandwidth` is out of its range.
+
     References
     ----------
     Xie et al. (2025), A&A 704, A37, eqs. 12-17.
@@ -67,37 +72,95 @@ def adaptive_weights(
     >>> adaptive_weights([-1.0, 0.0, 1.0], [-1.0, 0.1, -1.0])
     array([1.  , 0.95, 0.  ])
     """
-    labels, predictions = _columns(y), _columns(y_pred)
-    own = train is None
-    train_labels, train_predictions = (labels, predictions) if own else map(_columns, train)
-    alpha_train = np.abs(train_labels - train_predictions)  # eq. 12
-    beta = _bias_score(
-        np.abs(labels - predictions), alpha_train.min(axis=0), alpha_train.max(axis=0)
-    )
+    check_gamma(gamma)
+    check_bandwidth(bandwidth)
+    labels, predictions = _pair_of_columns(y, y_pred)
+    reference = (labels, predictions) if train is None else _pair_of_columns(*train)
+    train_labels, train_predictions = reference
+    density_weight = _density_weight(sample_weight, len(train_labels))
+    alpha_train = np.abs(train_labels - train_predictions)[density_weight > 0]  # eq. 12
+    beta = _bias_score(np.abs(labels - predictions), alpha_train)
     weights = (1 - gamma) * (1 - beta)
     if gamma > 0:
-        weights += gamma * _density_columns(labels, train_labels, bandwidth, sample_weight)
+        weights += gamma * _density_columns(labels, train_labels, bandwidth, density_weight)
     return weights.mean(axis=1)
 
 
-def _columns(y: ArrayLike) -> FloatArray:
-    y = np.asarray(y, dtype=np.float64)
+def _pair_of_columns(y: ArrayLike, y_pred: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    labels, predictions = np.asarray(y, dtype=np.float64), np.asarray(y_pred, dtype=np.float64)
+    if labels.shape != predictions.shape or labels.ndim not in (1, 2) or not len(labels):
+        raise ValueError(
+            f"y has shape {labels.shape} and y_pred has shape {predictions.shape}: expected both "
+            "to be (n_samples,) or both (n_samples, n_outputs), with a sample at least."
+        )
+    return _columns(labels), _columns(predictions)
+
+
+def _columns(y: FloatArray) -> FloatArray:
     return y.reshape(len(y), -1)
 
 
-def _bias_score(alpha: FloatArray, alpha_min: FloatArray, alpha_max: FloatArray) -> FloatArray:
+def _density_weight(sample_weight: ArrayLike | None, n_train: int) -> FloatArray:
+    if sample_weight is None:
+        return np.ones(n_train)
+    weight = np.asarray(sample_weight, dtype=np.float64)
+    if weight.shape != (n_train,):
+        raise ValueError(
+            f"sample_weight has shape {weight.shape}: expected ({n_train},), one weight for each "
+            "sample of the training set."
+        )
+    return weight
+
+
+def _bias_score(alpha: FloatArray, alpha_train: FloatArray) -> FloatArray:
     """Scale residuals to [0, 1] over the training set (eq. 13); equal residuals score 0."""
-    spread = np.where(alpha_max > alpha_min, alpha_max - alpha_min, 1.0)
-    return np.clip((alpha - alpha_min) / spread, 0.0, 1.0)
+    low, high = alpha_train.min(axis=0), alpha_train.max(axis=0)
+    return np.clip((alpha - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
 
 
 def _density_columns(
-    y: FloatArray, y_train: FloatArray, bandwidth: float | str, sample_weight: ArrayLike | None
+    y: FloatArray, y_train: FloatArray, bandwidth: float | str, weight: FloatArray
 ) -> FloatArray:
-    weight = np.ones(len(y_train)) if sample_weight is None else np.asarray(sample_weight, float)
     h = kernel_bandwidth(bandwidth, weight.sum())
     pairs = zip(y.T, y_train.T, strict=True)
     return np.column_stack([label_density(column, train, h, weight) for column, train in pairs])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real)
+
+
+def check_gamma(gamma: Any) -> None:
+    """Raise where `gamma` is not a share."""
+    if not (_is_number(gamma) and 0 <= gamma <= 1):
+        raise ValueError(
+            f"gamma={gamma!r}: expected a number in [0, 1], the share of the label density. The "
+            "paper's is 0 for Teff and 0.1 for log g."
+        )
+
+
+def check_bandwidth(bandwidth: Any) -> None:
+    """Raise where `bandwidth` is neither the name of a rule nor positive and finite."""
+    if isinstance(bandwidth, str) and bandwidth in ("scott", "silverman"):
+        return
+    if not (_is_number(bandwidth) and 0 < bandwidth < np.inf):
+        raise ValueError(
+            f"bandwidth={bandwidth!r}: expected 'scott', 'silverman' or a positive number in "
+            "standard deviations of the labels."
+        )
+
+
+def check_weight(sample_weight: ArrayLike | None, X: NDArray[Any]) -> FloatArray:
+    """Return sample weights as an array, all at least 0 and one above it."""
+    weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+    if weight.min() < 0:
+        raise ValueError(
+            f"sample_weight holds negative values (smallest: {weight.min():.3g}): expected weights "
+            "of at least 0. Drop samples by weight 0."
+        )
+    if not weight.any():
+        raise ValueError("sample_weight is zero for every sample: expected one above 0 at least.")
+    return weight
 
 
 def kernel_bandwidth(bandwidth: float | str, n_samples: float) -> float:
@@ -144,9 +207,9 @@ class AdaptiveWeighter(BaseEstimator):
     """Sample weights that are small where a first fit says that a label is anomalous.
 
     A first-stage regressor is fitted; samples that it misses by much get little weight, as do, for
-    ``gamma > 0``, samples with rare labels (see :func:`~skestnet.adaptive_weights`). Hand the result
-    to any regressor's `sample_weight`. Labels are standardised inside, so that the weights do not
-    depend on their units.
+    ``gamma > 0``, samples with rare labels (see :func:`~skestnet.adaptive_weights`). Hand the
+    result to any regressor's `sample_weight`. Labels are standardised inside, so that the weights
+    do not depend on their units.
 
     :class:`~skestnet.EstNetRegressor` takes an unfitted one as its `weighter` and is then its own
     first stage.
@@ -221,14 +284,16 @@ class AdaptiveWeighter(BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is out of its range, or `X` or `y` is not finite.
+            If a parameter is out of its range, `X` or `y` is not finite, or weights are negative or
+            all zero.
         """
         self.check_params()
-        X, y = validate_data(self, X, y, multi_output=True, y_numeric=True)
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        features, labels = validate_data(self, X, y, multi_output=True, y_numeric=True)
+        weight = check_weight(sample_weight, features)
         weighted = {} if sample_weight is None else {"sample_weight": weight}
-        self.regressor_ = self._first_stage(y.ndim).fit(X, y, **weighted)
-        self._remember(_columns(y), _columns(self.regressor_.predict(X)), weight)
+        self.regressor_ = self._first_stage(labels.ndim).fit(features, labels, **weighted)
+        predictions = self.regressor_.predict(features)
+        self._remember(_columns(labels), _columns(predictions), weight)
         return self
 
     def transform(self, X: ArrayLike, y: ArrayLike) -> FloatArray:
@@ -247,9 +312,9 @@ class AdaptiveWeighter(BaseEstimator):
             Weights, at least 0.
         """
         check_is_fitted(self)
-        X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, reset=False)
-        labels = self._standardise(self._check_outputs(_columns(y)))
-        predictions = self._standardise(_columns(self.regressor_.predict(X)))
+        features, target = validate_data(self, X, y, multi_output=True, y_numeric=True, reset=False)
+        labels = self._standardise(self._check_outputs(_columns(target)))
+        predictions = self._standardise(_columns(self.regressor_.predict(features)))
         return self.weigh(labels, predictions, train=self._train, sample_weight=self._train_weight)
 
     def fit_transform(
@@ -316,17 +381,8 @@ class AdaptiveWeighter(BaseEstimator):
         ValueError
             If `gamma` is not in [0, 1], or `bandwidth` is neither positive nor the name of a rule.
         """
-        if not (isinstance(self.gamma, Real) and 0 <= self.gamma <= 1):
-            raise ValueError(
-                f"gamma={self.gamma!r}: expected a number in [0, 1], the share of the label "
-                "density. The paper's is 0 for Teff and 0.1 for log g."
-            )
-        named = self.bandwidth in ("scott", "silverman")
-        if not (named or (isinstance(self.bandwidth, Real) and self.bandwidth > 0)):
-            raise ValueError(
-                f"bandwidth={self.bandwidth!r}: expected 'scott', 'silverman' or a positive "
-                "number in standard deviations of the labels."
-            )
+        check_gamma(self.gamma)
+        check_bandwidth(self.bandwidth)
 
     def _first_stage(self, y_ndim: int) -> Any:
         if self.regressor is not None:

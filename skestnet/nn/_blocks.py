@@ -20,6 +20,13 @@ class InputModule(nn.Module):
     ----------
     channels : int
         Number of feature maps.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skestnet.nn import InputModule
+    >>> InputModule(64)(torch.zeros(2, 1, 977)).shape
+    torch.Size([2, 64, 977])
     """
 
     def __init__(self, channels: int) -> None:
@@ -63,6 +70,13 @@ class PRSEBlock(nn.Module):
         2 halves the length, L to ceil(L/2).
     reduction : int
         Squeeze factor of the channel weights.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skestnet.nn import PRSEBlock
+    >>> PRSEBlock(64, 128, 2, 16)(torch.zeros(2, 64, 489)).shape
+    torch.Size([2, 128, 245])
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, reduction: int) -> None:
@@ -105,6 +119,13 @@ class PRSEModule(nn.Sequential):
         Number of blocks in each stage, at least one.
     reduction : int
         Squeeze factor of the channel weights.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skestnet.nn import PRSEModule
+    >>> PRSEModule(4, (1, 1, 1, 1), 16)(torch.zeros(2, 4, 977)).shape
+    torch.Size([2, 32, 62])
     """
 
     def __init__(self, channels: int, blocks: Sequence[int], reduction: int) -> None:
@@ -131,6 +152,13 @@ class GRUModule(nn.Module):
     ----------
     length : int
         Number of positions, the size of the input features and of the hidden state.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skestnet.nn import GRUModule
+    >>> GRUModule(62)(torch.zeros(2, 512, 62)).shape
+    torch.Size([2, 1, 62])
     """
 
     def __init__(self, length: int) -> None:
@@ -154,6 +182,13 @@ class OutputModule(nn.Module):
         Number of labels.
     dropout : float
         Probability of dropping a feature.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skestnet.nn import OutputModule
+    >>> OutputModule(62, 1, 0.6)(torch.zeros(2, 62)).shape
+    torch.Size([2, 1])
     """
 
     def __init__(self, length: int, n_outputs: int, dropout: float) -> None:

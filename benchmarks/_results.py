@@ -1,0 +1,111 @@
+"""What the benchmarks share: the paper's metrics, and tables that say where they are from."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import importlib.metadata
+import io
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import (
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    median_absolute_error,
+    root_mean_squared_error,
+)
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("skestnet", "scikit-learn", "skorch", "torch", "numpy", "scipy", "lightgbm")
+
+# Section 2.5 of the paper, eqs. 22-25.
+METRICS = {
+    "MAE": mean_absolute_error,
+    "RMSE": root_mean_squared_error,
+    "MAPE": mean_absolute_percentage_error,
+    "ME": median_absolute_error,
+}
+
+
+def paper_metrics(y_true: Any, y_pred: Any) -> dict[str, Any]:
+    """Compute MAE, RMSE, MAPE and ME, each for every label."""
+    return {name: fn(y_true, y_pred, multioutput="raw_values") for name, fn in METRICS.items()}
+
+
+def data_folder() -> Path:
+    """Return the folder of SKESTNET_DATA, or say how to set it."""
+    folder = os.environ.get("SKESTNET_DATA")
+    if not folder:
+        sys.exit(
+            "SKESTNET_DATA is not set: point it at the folder with the raw FITS files (fits/), the "
+            "model grids (models_*.npz) and the real LAMOST spectra (real_lamost_lrs_stars.npz)."
+        )
+    return Path(folder)
+
+
+def provenance() -> dict[str, str]:
+    """Say when, from which commit, with which versions and hardware, and by which command."""
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
+    script = Path(sys.argv[0]).name
+    return {
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "commit": _git("describe", "--always", "--dirty", "--abbrev=10"),
+        "python": platform.python_version(),
+        "versions": ", ".join(versions),
+        "hardware": f"{_processor()}, {os.cpu_count()} cores, no GPU used",
+        "command": " ".join(["python", f"benchmarks/{script}", *sys.argv[1:]]),
+    }
+
+
+def _git(*arguments: str) -> str:
+    root = Path(__file__).parent
+    done = subprocess.run(
+        ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [
+        line.partition(":")[2].strip()
+        for line in (cpuinfo.read_text().splitlines() if cpuinfo.exists() else [])
+        if line.startswith("model name")
+    ]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def save_table(name: str, rows: list[dict[str, Any]]) -> Path:
+    """Write rows to results/<name>.csv, whole or not at all, with their provenance as comments."""
+    RESULTS.mkdir(exist_ok=True)
+    text = io.StringIO()
+    text.writelines(f"# {key}: {value}\n" for key, value in provenance().items())
+    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _rounded(value) for key, value in row.items()} for row in rows)
+    path = RESULTS / f"{name}.csv"
+    partial = path.with_suffix(".partial")
+    partial.write_text(text.getvalue())
+    partial.replace(path)
+    return path
+
+
+def _rounded(value: Any) -> Any:
+    return f"{value:.5g}" if isinstance(value, float | np.floating) else value
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Print rows under their column names."""
+    cells = [[str(_rounded(value)) for value in row.values()] for row in rows]
+    table = [list(rows[0]), *cells]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        )

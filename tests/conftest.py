@@ -1,0 +1,55 @@
+"""Fixtures shared by the tests: an easy signal, and small networks fitted to it."""
+
+import numpy as np
+import pytest
+
+from skestnet import EstNetRegressor
+
+N_PIXELS = 24
+
+
+def _line_spectra(n_samples, seed=0):
+    rng = np.random.default_rng(seed)
+    depth, centre = rng.uniform(0, 1, n_samples), rng.uniform(9, 15, n_samples)
+    pixels = np.arange(N_PIXELS)
+    line = depth[:, None] * np.exp(-0.5 * ((pixels - centre[:, None]) / 2) ** 2)
+    flux = 1 - 5 * line + 0.05 * rng.standard_normal((n_samples, N_PIXELS))
+    return flux.astype(np.float32), np.column_stack([8000 + 4000 * depth, 7 + centre / 10])
+
+
+def _small_regressor(**params):
+    small = {"depth": 12, "width": 2, "max_epochs": 2, "batch_size": 8, "dropout": 0.3}
+    return EstNetRegressor(**{**small, "random_state": 0, "device": "cpu", **params})
+
+
+@pytest.fixture(scope="session")
+def line_spectra():
+    """Make noisy spectra of one absorption line, and its depth and centre as two labels."""
+    return _line_spectra
+
+
+@pytest.fixture(scope="session")
+def small_regressor():
+    """Make an unfitted EstNetRegressor that trains in a fraction of a second."""
+    return _small_regressor
+
+
+@pytest.fixture(scope="session")
+def lines():
+    """Thirty spectra and their two labels."""
+    X, y = _line_spectra(30)
+    X.flags.writeable = y.flags.writeable = False
+    return X, y
+
+
+@pytest.fixture(scope="session")
+def fitted(lines):
+    """Fitted to one label; not to be changed."""
+    X, y = lines
+    return _small_regressor().fit(X, y[:, 0])
+
+
+@pytest.fixture(scope="session")
+def fitted_two(lines):
+    """Fitted to two labels; not to be changed."""
+    return _small_regressor().fit(*lines)

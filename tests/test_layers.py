@@ -1,0 +1,97 @@
+"""The dependency rules between the parts of the package, read from its import statements."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import skestnet
+
+PACKAGE = Path(skestnet.__file__).parent
+FILES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
+TORCH_FREE = ("spectra/", "datasets/", "_weights.py", "_distribution.py", "_rows.py", "metrics.py")
+WITH_TORCH = {"torch", "skorch", "skestnet.nn", "skestnet._training", "skestnet._estnet"}
+
+
+def imports(tree):
+    """Yield what a file imports, as (dotted name, whether at import time)."""
+    in_functions = {
+        id(inner)
+        for outer in ast.walk(tree)
+        if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef)
+        for inner in ast.walk(outer)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            # "from skestnet import _x" reaches skestnet._x.
+            assert node.level == 0, "relative import: imports are written in full"
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            yield name, id(node) not in in_functions
+
+
+def imported(file, at_import_time_only=False):
+    found = imports(ast.parse(FILES[file].read_text(encoding="utf-8")))
+    return {name for name, top in found if top or not at_import_time_only}
+
+
+def breaches(names, forbidden):
+    return {
+        name for name in names for root in forbidden if name == root or name.startswith(root + ".")
+    }
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith("nn/")])
+def test_the_network_knows_torch_alone(file):
+    outside = {"sklearn", "skorch", "numpy", "scipy", "astropy", "pandas", "tqdm"}
+    names = imported(file)
+    assert breaches(names, outside) == set()
+    own = {name for name in names if name.split(".")[0] == "skestnet"}
+    assert breaches(own, {"skestnet.nn"}) == own
+
+
+def test_one_file_imports_skorch():
+    assert [file for file in FILES if breaches(imported(file), {"skorch"})] == ["_training.py"]
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith(TORCH_FREE)])
+def test_no_torch_in_the_numpy_layer(file):
+    assert breaches(imported(file), WITH_TORCH) == set()
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_optional_dependencies_are_imported_inside_functions(file):
+    optional = {"matplotlib", "pandas", "lightgbm", "pyarrow", "xgboost", "catboost", "ngboost"}
+    assert breaches(imported(file, at_import_time_only=True), optional) == set()
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_no_star_imports(file):
+    assert not any(name.endswith(".*") for name in imported(file))
+
+
+def test_rules_find_a_breach():
+    source = "import torch.nn as nn\nfrom skestnet import _training\ndef f():\n import matplotlib\n"
+    found = dict(imports(ast.parse(source)))
+    assert found == {
+        "torch.nn": True,
+        "skestnet": True,
+        "skestnet._training": True,
+        "matplotlib": False,
+    }
+    assert breaches(found, WITH_TORCH) == {"torch.nn", "skestnet._training"}
+    assert {"_training.py", "_weights.py", "_rows.py", "nn/_blocks.py"} <= set(FILES)
+
+
+def test_importing_the_package_is_light():
+    optional = ["matplotlib", "lightgbm", "IPython"]  # (skorch itself imports pandas)
+    code = f"import sys, skestnet; print([name for name in {optional} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert done.stderr == ""
