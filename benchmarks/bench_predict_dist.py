@@ -1,9 +1,9 @@
 """What do 200 Monte Carlo dropout draws cost on top of a point prediction?
 
 Held fixed: network, spectra, batches; `predict` and `predict_dist` alternate in one process, and
-the ratio is taken pair by pair. Only the linear head is drawn 200 times, so the ratio should be close
-to 1. Full passes, which a plain Monte Carlo dropout would make, are timed too, a few of them, and
-their cost is multiplied. Two sizes: the default at 977 pixels, and EstNet34 at 3909 pixels.
+the ratio is taken pair by pair. Only the linear head is drawn 200 times, so the ratio should be
+close to 1. Full passes, which a plain Monte Carlo dropout would make, are timed too, a few of them,
+and their cost is multiplied. Two sizes: the default at 977 pixels, and EstNet34 at 3909 pixels.
 
 About 2 minutes on two cores; ``--quick`` about 10 seconds.
 """

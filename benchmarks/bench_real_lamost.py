@@ -8,8 +8,8 @@ Three questions, on the data folder that SKESTNET_DATA names:
    labels. So few stars are not what a network is made for.
 3. dwarf: what does EstNet say of a real SDSS white dwarf, having seen only Koester (2010) models
    degraded to LAMOST quality? The degradation is a first simple one: resolution, reddening,
-   velocity, calibration warp, and noise with the colour of real LAMOST noise. A test set of the same
-   kind, with known truth, stands beside it.
+   velocity, calibration warp, and noise with the colour of real LAMOST noise. A test set of the
+   same kind, with known truth, stands beside it.
 
 About 15 minutes on two cores; ``--quick`` under a minute (one seed, few epochs, nothing saved).
 """

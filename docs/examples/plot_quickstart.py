@@ -3,17 +3,17 @@ Quick start: white dwarfs from poor spectra
 ===========================================
 
 Estimate effective temperature and surface gravity of 2000 simulated white dwarfs, whose spectra
-have a median S/N of 3 in the blue and of whose catalogue labels every tenth belongs to another star.
-EstNet and gradient boosting get the same pipeline and the same split, and are judged by the true
-labels of the test set. Two to three minutes on two cores.
+have a median S/N of 3 in the blue and of whose catalogue labels every tenth belongs to another
+star. EstNet and gradient boosting get the same pipeline and the same split, and are judged by the
+true labels of the test set. Two to three minutes on two cores.
 """
 
 # %%
 # Spectra with known truth
 # ------------------------
 # The embedded data set needs no download. ``target`` holds what a catalogue would say, with errors
-# and wrong labels; ``truth`` is what the spectra were computed with. We train on the former and test
-# on the latter.
+# and wrong labels; ``truth`` is what the spectra were computed with. We train on the former and
+# test on the latter.
 
 import time
 
@@ -28,7 +28,7 @@ from sklearn.metrics import (
 from sklearn.model_selection import train_test_split
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skestnet import EstNetRegressor, predict_dist
 from skestnet.datasets import make_white_dwarfs
@@ -50,12 +50,14 @@ truth = data.truth[test]
 # %%
 # Two models, one pipeline
 # ------------------------
-# Each spectrum is divided by its median, then each pixel is brought to mean 0 and standard deviation
-# 1 over the training set. EstNet estimates both labels with one network.
+# Each spectrum is divided by its median, each pixel is brought to mean 0 and standard deviation 1
+# over the training set, and what is beyond five standard deviations, such as cosmic rays, is cut
+# off. EstNet estimates both labels with one network.
 
 
 def model(regressor):
-    return make_pipeline(FluxScaler("median"), StandardScaler(), regressor)
+    clip = FunctionTransformer(np.clip, kw_args={"a_min": -5, "a_max": 5})
+    return make_pipeline(FluxScaler("median"), StandardScaler(), clip, regressor)
 
 
 models = {
