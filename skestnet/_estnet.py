@@ -83,7 +83,7 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
     weighter : {"adaptive"} or AdaptiveWeighter or None, default="adaptive"
         How the second stage weighs samples: "adaptive" is ``AdaptiveWeighter()``. None leaves out
         the second stage.
-    max_epochs : int, default=10
+    max_epochs : int, default=15
         Largest number of epochs in each stage.
     batch_size : int, default=32
         Number of spectra in a training step, at least 2.
@@ -180,7 +180,7 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
         dropout: float = 0.2,
         huber_delta: float = 1.0,
         weighter: Any = "adaptive",
-        max_epochs: int = 10,
+        max_epochs: int = 15,
         batch_size: int = 32,
         lr: float = 0.003,
         weight_decay: float = 0.01,

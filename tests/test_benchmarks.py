@@ -28,6 +28,11 @@ def test_predict_dist():
     assert "ratio_median" in output
 
 
+def test_seeds():
+    output = _run("bench_seeds.py", "--quick")
+    assert output.count("EstNet") == 4
+
+
 @pytest.mark.slow
 def test_real_lamost():
     if not os.environ.get("SKESTNET_DATA"):

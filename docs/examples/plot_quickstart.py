@@ -147,6 +147,6 @@ for edge in (mean - std, mean + std):
 histogram.axvline(mean, color=blue, label="mean ± one sigma")
 histogram.axvline(truth[star, 0] / 1000, color="black", label="truth")
 histogram.set(xlabel="Teff [1000 K]", ylabel="density")
-histogram.legend(fontsize=8)
+histogram.legend(fontsize=8, loc="upper right")
 fig.savefig("quickstart.png", dpi=110)
 plt.show()
