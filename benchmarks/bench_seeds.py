@@ -41,10 +41,10 @@ def boosting(seed: int, **params: Any) -> MultiOutputRegressor:
 
 
 def methods(seed: int, quick: bool) -> dict[str, Any]:
-    few = {"max_epochs": 1} if quick else {}
+    params = {"weight_decay": 0.01, "random_state": seed, **({"max_epochs": 1} if quick else {})}
     return {
-        "EstNet": EstNetRegressor(random_state=seed, **few),
-        "EstNet, one stage": EstNetRegressor(random_state=seed, weighter=None, **few),
+        "EstNet": EstNetRegressor(**params),
+        "EstNet, one stage": EstNetRegressor(weighter=None, **params),
         "LightGBM": boosting(seed),
         "LightGBM, slow": boosting(seed, **SLOW),
     }
