@@ -52,8 +52,8 @@ truth = data.truth[test]
 # ------------------------
 # Each spectrum is divided by its median, each pixel is brought to mean 0 and standard deviation 1
 # over the training set, and what is beyond five standard deviations, such as cosmic rays, is cut
-# off. EstNet estimates both labels with one network; at this signal-to-noise ratio it needs a larger
-# ``weight_decay`` than by default, lest it learns the noise.
+# off. EstNet estimates both labels with one network; at this signal-to-noise ratio it needs a
+# larger ``weight_decay`` than by default, lest it learns the noise.
 
 
 def model(regressor):
