@@ -1,10 +1,11 @@
-"""scikit-learn's own checks of the estimators outside skestnet.spectra."""
+"""scikit-learn's own checks of every public estimator and transformer."""
 
 import pytest
 from sklearn.linear_model import Ridge
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skestnet import AdaptiveWeighter, EstNetRegressor
+from skestnet.spectra import ContinuumNormalizer, FluxScaler, Resampler
 
 # Small, but trained enough for the check that asks for R2 > 0.5.
 SMALL = {
@@ -41,9 +42,20 @@ EXPECTED = dict.fromkeys(
 )
 
 
-def checks_of(estimator, expected=None):
+TRANSFORMERS = [
+    FluxScaler(),
+    FluxScaler("median"),
+    FluxScaler("standard"),
+    ContinuumNormalizer(),
+    Resampler(),
+]
+
+
+def checks_of(*estimators, expected=None):
     """List the checks: some versions of scikit-learn give a generator, which pytest 9 refuses."""
-    mark = parametrize_with_checks([estimator], expected_failed_checks=lambda _: expected or {})
+    mark = parametrize_with_checks(
+        list(estimators), expected_failed_checks=lambda _: expected or {}
+    )
     names, checks = mark.args
     return pytest.mark.parametrize(names, list(checks), **mark.kwargs)
 
@@ -61,4 +73,9 @@ def test_regressor_of_one_stage(estimator, check):
 @checks_of(AdaptiveWeighter(Ridge()), expected=EXPECTED)
 def test_weighter(estimator, check):
     # pyproject.toml makes an expected failure that passes an error (xfail_strict).
+    check(estimator)
+
+
+@checks_of(*TRANSFORMERS)
+def test_transformers(estimator, check):
     check(estimator)

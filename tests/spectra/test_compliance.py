@@ -1,4 +1,4 @@
-"""The transformers keep every rule of scikit-learn, without exceptions."""
+"""The transformers inside scikit-learn; its own checks are in tests/test_compliance.py."""
 
 import pickle
 
@@ -7,24 +7,11 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skestnet.spectra import ContinuumNormalizer, FluxScaler, Resampler
 
-CHECKED = [
-    FluxScaler(),
-    FluxScaler("median"),
-    FluxScaler("standard"),
-    ContinuumNormalizer(),
-    Resampler(),
-]
 GRID = np.linspace(4000, 5000, 50)
 WITH_GRID = [FluxScaler(), ContinuumNormalizer(GRID), Resampler(GRID, GRID[5:-5:2])]
-
-
-@parametrize_with_checks(CHECKED)
-def test_scikit_learn_checks(estimator, check):
-    check(estimator)
 
 
 @pytest.mark.parametrize("transformer", WITH_GRID, ids=lambda t: type(t).__name__)
