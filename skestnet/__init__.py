@@ -1,4 +1,4 @@
-"""Physical parameters with honest intervals from poor-quality spectra."""
+"""Physical parameters with intervals from poor-quality spectra, as scikit-learn estimators."""
 
 from skestnet._distribution import PredictiveDistribution
 from skestnet._estnet import EstNetRegressor

@@ -211,7 +211,7 @@ class PredictiveDistribution:
         Parameters
         ----------
         q : float
-            Probability, in [0, 1].
+            Probability, in [0, 1]; one number.
 
         Returns
         -------

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from skestnet._distribution import PredictiveDistribution
+from skestnet._labels import LabelScale
 from skestnet._rows import canonical_rows
 from skestnet._training import (
     StageSettings,
@@ -107,11 +108,11 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
         Whether a further call of `fit` goes on from the network that the last one left, with
         its label scaling. Of the parameters of network and optimiser only `lr` can change.
     device : str, default="auto"
-        Where to compute, as torch names it: "cpu", "cuda", "cuda:1". "auto" takes a GPU where
-        there is one.
+        Where to compute: "cpu", "cuda", "cuda:1". "auto" takes a GPU where there is one.
     random_state : int, RandomState instance or None, default=None
         Seed of initial weights, validation split, batches and dropout. Pass an int for results
-        that repeat.
+        that repeat: identically with the same number of threads, to rounding otherwise, and on a
+        GPU as far as its sums keep their order.
     verbose : int, default=0
         1 shows a progress bar over the epochs.
     net_params : dict, default=None
@@ -125,7 +126,8 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
         standardised labels.
     history_ : list of dict
         For each epoch: stage, train_loss, valid_loss (None without validation samples), lr and
-        seconds.
+        seconds. The losses of the second stage are weighted, so they are not to be compared with
+        those of the first.
     sample_weight_ : ndarray of shape (n_samples,)
         Adaptive weight of each sample passed to `fit`, found after the first stage (ones without
         a second stage). Samples of `sample_weight` zero have weight zero.
@@ -275,6 +277,12 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
             than two samples, or if weights are negative or all zero.
         FloatingPointError
             If the loss becomes infinite or NaN; the message says when and what to lower.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If Ctrl-C ended a stage: its best weights so far are kept, and a first stage is not
+            followed by the second. What called `fit`, such as a search, goes on.
         """
         weighter = self._check_params()
         warm = self.warm_start and hasattr(self, "net_")
@@ -295,11 +303,11 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
         if warm:
             self._check_same_outputs(labels)
         else:
-            self._fit_label_scale(labels[rows.source[train]], rows.weight[train])
+            scale = LabelScale.of(labels[rows.source[train]], rows.weight[train])
+            self.label_mean_, self.label_scale_ = scale
         self._y_ndim = target.ndim
-        samples = WeightedRows(
-            flux, self._standardise(labels[rows.source]), rows.weight, rows.source
-        )
+        standardised = LabelScale(self.label_mean_, self.label_scale_).standardise(labels)
+        samples = WeightedRows(flux, standardised[rows.source], rows.weight, rows.source)
         seed, self._draw_seed = rng.randint(np.iinfo(np.int32).max, size=2).tolist()
         weights = self._train(samples, train, valid, weighter, seed, warm)
         self.sample_weight_ = np.where(rows.inverse >= 0, weights[rows.inverse], 0.0)
@@ -404,16 +412,6 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
             )
         weighter.check_params()
         return weighter
-
-    def _fit_label_scale(self, labels: FloatArray, weight: FloatArray) -> None:
-        self.label_mean_ = np.average(labels, axis=0, weights=weight)
-        variance = np.average((labels - self.label_mean_) ** 2, axis=0, weights=weight)
-        constant = np.ptp(labels, axis=0) == 0
-        self.label_mean_ = np.where(constant, labels[0], self.label_mean_)
-        self.label_scale_ = np.where(constant, 0.0, np.sqrt(variance))
-
-    def _standardise(self, labels: FloatArray) -> FloatArray:
-        return (labels - self.label_mean_) / np.where(self.label_scale_ > 0, self.label_scale_, 1.0)
 
     def _check_same_outputs(self, labels: FloatArray) -> None:
         if labels.shape[1] != len(self.label_mean_):

@@ -39,7 +39,8 @@ def predict_dist(fitted: Any, X: ArrayLike, **params: Any) -> PredictiveDistribu
     X : array-like of shape (n_samples, n_features)
         Samples, as `fitted.predict` takes them.
     **params : object
-        Passed on to the estimator's `predict_dist`, for example `n_draws` and `random_state`.
+        Passed on to the estimator's `predict_dist`, for example `n_draws` and `random_state`; or
+        to its `predict` beside `return_std`.
 
     Returns
     -------

@@ -408,10 +408,17 @@ def seeded(seed: int, device: str) -> Iterator[None]:
 
 
 def resolve_device(device: str) -> str:
-    """Turn "auto" into a GPU where there is one."""
+    """Turn "auto" into a GPU where there is one, and refuse what is not there."""
+    has_gpu = torch.cuda.is_available()
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device
+        return "cuda" if has_gpu else "cpu"
+    kind = device.partition(":")[0] if isinstance(device, str) else None
+    if kind == "cpu" or (kind == "cuda" and has_gpu):
+        return device
+    raise ValueError(
+        f"device={device!r}: expected 'auto', 'cpu' or, with a GPU that torch can use "
+        f"({'there is one' if has_gpu else 'there is none'}), 'cuda' or 'cuda:0'. Try 'auto'."
+    )
 
 
 @torch.no_grad()

@@ -13,6 +13,8 @@ from sklearn.multioutput import MultiOutputRegressor
 from sklearn.utils import TransformerTags
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from skestnet._labels import LabelScale
+
 FloatArray = NDArray[np.float64]
 
 # Above this many pairs of labels the exact kernel sum gives way to a histogram.
@@ -35,6 +37,7 @@ def adaptive_weights(
     residual, scaled to [0, 1] over the training set (eqs. 12, 13), and ``g`` the Gaussian kernel
     density of the training labels (eqs. 14, 15). Residuals beyond those of the training set get
     the bias score of the nearest one. With several labels the result is the mean of their weights.
+    The control functions of eq. 16 are fixed to those of eq. 17, as in the paper's experiments.
 
     Parameters
     ----------
@@ -93,6 +96,8 @@ def _pair_of_columns(y: ArrayLike, y_pred: ArrayLike) -> tuple[FloatArray, Float
             f"y has shape {labels.shape} and y_pred has shape {predictions.shape}: expected both "
             "to be (n_samples,) or both (n_samples, n_outputs), with a sample at least."
         )
+    if not (np.isfinite(labels).all() and np.isfinite(predictions).all()):
+        raise ValueError("y or y_pred holds NaN or infinite values: expected finite numbers.")
     return _columns(labels), _columns(predictions)
 
 
@@ -109,6 +114,7 @@ def _density_weight(sample_weight: ArrayLike | None, n_train: int) -> FloatArray
             f"sample_weight has shape {weight.shape}: expected ({n_train},), one weight for each "
             "sample of the training set."
         )
+    _check_signs(weight)
     return weight
 
 
@@ -153,6 +159,11 @@ def check_bandwidth(bandwidth: Any) -> None:
 def check_weight(sample_weight: ArrayLike | None, X: NDArray[Any]) -> FloatArray:
     """Return sample weights as an array, all at least 0 and one above it."""
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+    _check_signs(weight)
+    return weight
+
+
+def _check_signs(weight: FloatArray) -> None:
     if weight.min() < 0:
         raise ValueError(
             f"sample_weight holds negative values (smallest: {weight.min():.3g}): expected weights "
@@ -160,7 +171,6 @@ def check_weight(sample_weight: ArrayLike | None, X: NDArray[Any]) -> FloatArray
         )
     if not weight.any():
         raise ValueError("sample_weight is zero for every sample: expected one above 0 at least.")
-    return weight
 
 
 def kernel_bandwidth(bandwidth: float | str, n_samples: float) -> float:
@@ -230,7 +240,7 @@ class AdaptiveWeighter(BaseEstimator):
     regressor_ : estimator
         The fitted first stage.
     label_mean_, label_scale_ : ndarray of shape (n_outputs,)
-        Mean and standard deviation of the training labels.
+        Mean and standard deviation of the training labels; a constant label has scale 0.
     n_features_in_ : int
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -391,14 +401,12 @@ class AdaptiveWeighter(BaseEstimator):
         return boosting if y_ndim == 1 else MultiOutputRegressor(boosting)
 
     def _remember(self, labels: FloatArray, predictions: FloatArray, weight: FloatArray) -> None:
-        self.label_mean_ = np.average(labels, axis=0, weights=weight)
-        variance = np.average((labels - self.label_mean_) ** 2, axis=0, weights=weight)
-        self.label_scale_ = np.where(variance > 0, np.sqrt(variance), 1.0)
+        self.label_mean_, self.label_scale_ = LabelScale.of(labels, weight)
         self._train = self._standardise(labels), self._standardise(predictions)
         self._train_weight = weight
 
     def _standardise(self, labels: FloatArray) -> FloatArray:
-        return (labels - self.label_mean_) / self.label_scale_
+        return LabelScale(self.label_mean_, self.label_scale_).standardise(labels)
 
     def _check_outputs(self, labels: FloatArray) -> FloatArray:
         if labels.shape[1] != len(self.label_mean_):

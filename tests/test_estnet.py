@@ -703,10 +703,27 @@ def test_parameter_nan(lines, small_regressor, name):
         small_regressor(**{name: np.nan}).fit(*lines)
 
 
-@pytest.mark.parametrize("device", ["gpu", "cpu:x"])
+@pytest.mark.parametrize("device", ["gpu", "cpu:x", "mps", None, 0])
 def test_bad_device(lines, small_regressor, device):
     with pytest.raises((ValueError, RuntimeError), match=r"device"):
         small_regressor(device=device).fit(*lines)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_no_gpu(lines, small_regressor):
+    with pytest.raises(ValueError, match=r"device='cuda'.*there is none.*Try 'auto'"):
+        small_regressor(device="cuda").fit(*lines)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that torch can use")
+def test_gpu(lines, small_regressor):
+    X, y = lines
+    before = torch.cuda.get_rng_state()
+    est = small_regressor(device="auto").fit(X, y)
+    assert torch.equal(torch.cuda.get_rng_state(), before)
+    assert est.net_.device == "cuda"
+    assert_allclose(est.predict(X), small_regressor(device="cuda").fit(X, y).predict(X), rtol=1e-3)
+    assert_allclose(pickle.loads(pickle.dumps(est)).predict(X), est.predict(X), rtol=1e-6)
 
 
 def test_a_failed_first_fit_leaves_no_fitted_estimator(lines, small_regressor):

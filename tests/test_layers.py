@@ -11,7 +11,14 @@ import skestnet
 
 PACKAGE = Path(skestnet.__file__).parent
 FILES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
-TORCH_FREE = ("spectra/", "datasets/", "_weights.py", "_distribution.py", "_rows.py", "metrics.py")
+TORCH_FREE = (
+    "spectra/",
+    "datasets/",
+    "_weights.py",
+    "_labels.py",
+    "_distribution.py",
+    "_rows.py",
+)
 WITH_TORCH = {"torch", "skorch", "skestnet.nn", "skestnet._training", "skestnet._estnet"}
 
 

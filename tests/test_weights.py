@@ -35,6 +35,20 @@ def plain_weights(y, y_pred, train=None, gamma=0.0, bandwidth="scott", sample_we
     return s
 
 
+def plain_gradient(y_pred, y, s, delta, step=1e-6):
+    """Differentiate eq. 18, averaged over a batch and over labels, number by number."""
+    y_pred, y, s = (part.detach().numpy().astype(float) for part in (y_pred, y, s))
+    gradient = np.zeros_like(y_pred)
+    for i, k in np.ndindex(*y_pred.shape):
+        loss = []
+        for r in (y_pred[i, k] - y[i, k] + step, y_pred[i, k] - y[i, k] - step):
+            inside = s[i] * r**2 / 2
+            outside = delta * s[i] * abs(r) - delta**2 / 2
+            loss.append(inside if abs(r) <= delta else outside)
+        gradient[i, k] = (loss[0] - loss[1]) / (2 * step) / y_pred.size
+    return gradient
+
+
 def random_labels(n_samples=30, n_outputs=1, seed=0):
     rng = np.random.default_rng(seed)
     y = rng.standard_normal((n_samples, n_outputs))
@@ -405,16 +419,20 @@ def test_second_stage_uses_weights_of_the_first(
     X, y = lines[0], lines[1][:, :n_outputs]
     weight = np.random.default_rng(0).uniform(0.5, 2, len(X))
     weight[4] = 0
-    batches, after_stage_1, splits = [], [], []
+    batches, gradients, after_stage_1, splits = [], [], [], []
     loss, train_stages = WeightedHuberLoss.forward, skestnet._estnet.train_two_stages
 
     def record_batch(self, y_pred, target):
         batches.append((self.training, *[part.numpy().copy() for part in target]))
+        if self.training:
+            y_pred.retain_grad()
+            gradients.append((y_pred, *target))
         return loss(self, y_pred, target)
 
     def record_stage_1(net, samples, train, valid, weigh, settings):
         def first_weigh():
             batches.clear()  # those of stage 1
+            gradients.clear()
             net.module_.eval()
             after_stage_1.append(net.forward(samples.X[samples.index]).numpy())
             splits.append((samples, train, valid))
@@ -462,6 +480,10 @@ def test_second_stage_uses_weights_of_the_first(
             assert batch_w == pytest.approx(w[row] * est.sample_weight_[rows[row]], abs=1e-5)
             assert row in (train if training else valid)
             n_seen[training] += 1
+    # What reaches the network is the gradient of eq. 18, by finite differences.
+    for y_pred, *target in gradients[:5]:
+        assert_allclose(y_pred.grad, plain_gradient(y_pred, *target, est.huber_delta), atol=1e-6)
+
     n_epochs = sum(epoch["stage"] == 2 for epoch in est.history_)
     assert n_seen == {True: n_epochs * len(train), False: n_epochs * len(valid)}
 
@@ -477,3 +499,20 @@ def test_anomalous_training_labels_get_little_weight(line_spectra, small_regress
     control = small_regressor(width=4, max_epochs=10, lr=0.01).fit(X, y[:, 0])
     low = np.quantile(control.sample_weight_[clean], 0.05)
     assert np.median(control.sample_weight_[wrong]) > low
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_labels_and_predictions_are_finite(bad):
+    for pair in (([0.0, bad], [0.0, 1.0]), ([0.0, 1.0], [0.0, bad])):
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            adaptive_weights(*pair)
+
+
+def test_weights_of_the_training_set_are_checked():
+    y = [0.0, 1.0, 2.0]
+    with pytest.raises(ValueError, match="negative values"):
+        adaptive_weights(y, y, sample_weight=[1, -1, 1])
+    with pytest.raises(ValueError, match="zero for every sample"):
+        adaptive_weights(y, y, sample_weight=[0, 0, 0])
+    with pytest.raises(ValueError, match=r"shape \(2,\): expected \(3,\)"):
+        adaptive_weights(y, y, sample_weight=[1, 1])

@@ -1,5 +1,6 @@
 """Division of each spectrum by a smooth continuum: a cubic spline that rejects the lines."""
 
+from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
@@ -198,11 +199,13 @@ class ContinuumNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
 
     def _check_parameters(self) -> None:
         for name, least in (("n_knots", 2), ("n_iter", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)!r}, but at least {least} is needed.")
+            value = getattr(self, name)
+            if not (isinstance(value, Integral) and int(value) >= least):
+                raise ValueError(f"{name}={value!r}: expected an integer of at least {least}.")
         for name in ("lower", "upper", "floor"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)!r}, but a number above 0 is needed.")
+            value = getattr(self, name)
+            if not (isinstance(value, Real) and float(value) > 0):
+                raise ValueError(f"{name}={value!r}: expected a number above 0.")
 
     def _wavelength(self, n_pixels: int) -> NDArray[np.float64]:
         if self.wavelength is None:

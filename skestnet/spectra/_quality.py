@@ -117,6 +117,10 @@ def _between(
     wavelength: NDArray[np.float64], flux: NDArray[np.floating], limits: tuple[float, float]
 ) -> NDArray[np.floating]:
     """Return the fluxes inside a range of wavelengths, both ends included."""
+    if not limits[0] < limits[1]:
+        raise ValueError(
+            f"wavelength_range={limits!r}: expected two wavelengths in Angstrom, the shorter first."
+        )
     return flux[(wavelength >= limits[0]) & (wavelength <= limits[1])]
 
 
@@ -160,7 +164,8 @@ def usable_spectra(
     Raises
     ------
     ValueError
-        If `labels` or `snr` do not have one row per spectrum, or `flux` is not two-dimensional.
+        If `labels` or `snr` do not have one row per spectrum, `flux` is not two-dimensional, or
+        `wavelength_range` is not in order.
 
     References
     ----------

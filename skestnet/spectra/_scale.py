@@ -137,7 +137,7 @@ class FluxScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return self._function()(flux)
 
     def _function(self) -> Callable[[NDArray[np.floating]], NDArray[np.floating]]:
-        if self.method not in _METHODS:
+        if not isinstance(self.method, str) or self.method not in _METHODS:
             raise ValueError(
                 f"method={self.method!r} is not known. Choose one of {sorted(_METHODS)}."
             )

@@ -121,11 +121,13 @@ def test_hopeless_spectra_stay_finite(dtype):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"n_knots": 1}, "n_knots=1, but at least 2 is needed"),
-        ({"n_iter": -1}, "n_iter=-1, but at least 0 is needed"),
-        ({"lower": 0}, "lower=0, but a number above 0 is needed"),
-        ({"upper": -1.0}, "upper=-1.0, but"),
-        ({"floor": np.nan}, "floor=nan, but"),
+        ({"n_knots": 1}, "n_knots=1: expected an integer of at least 2"),
+        ({"n_iter": -1}, "n_iter=-1: expected an integer of at least 0"),
+        ({"n_iter": 1.5}, "n_iter=1.5: expected an integer"),
+        ({"n_knots": "a"}, "n_knots='a': expected an integer"),
+        ({"lower": 0}, "lower=0: expected a number above 0"),
+        ({"upper": -1.0}, "upper=-1.0: expected"),
+        ({"floor": np.nan}, "floor=nan: expected"),
         ({"wavelength": [1.0, 2.0]}, "wavelength has 2 wavelengths, but X has 3 features"),
         ({"wavelength": [1.0, 2.0, 2.0]}, "strictly increasing"),
     ],

@@ -86,3 +86,10 @@ def test_messages():
         usable_spectra(np.ones((3, 4)), labels=[1, 2])
     with pytest.raises(ValueError, match=r"snr has shape \(\), but one row"):
         usable_spectra(np.ones((3, 4)), snr=5)
+
+
+def test_wavelength_range_in_order():
+    wavelength, flux = np.linspace(4000, 8000, 9), np.ones(9)
+    spectra = Spectra([wavelength], [flux], [flux])
+    with pytest.raises(ValueError, match=r"wavelength_range=\(8000, 4000\).*the shorter first"):
+        usable_spectra(spectra, wavelength_range=(8000, 4000))
