@@ -212,7 +212,7 @@ class StageLog(Callback):
 
     def _show(self, epoch: dict[str, Any]) -> None:
         losses = {key: f"{epoch[key]:.4f}" for key in ("train_loss", "valid_loss") if key in epoch}
-        self.bar.set_description(f"stage {self.stage}")
+        self.bar.set_description(f"stage {self.stage}", refresh=False)
         self.bar.set_postfix(losses, refresh=False)
         self.bar.update()
 

@@ -15,6 +15,7 @@ true labels of the test set. Two to three minutes on two cores.
 # and wrong labels; ``truth`` is what the spectra were computed with. We train on the former and
 # test on the latter.
 
+import sys
 import time
 
 import matplotlib.pyplot as plt
@@ -61,8 +62,9 @@ def model(regressor):
     return make_pipeline(FluxScaler("median"), StandardScaler(), clip, regressor)
 
 
+progress = int(sys.stderr.isatty())  # a bar for people, none in a log
 models = {
-    "EstNet": model(EstNetRegressor(weight_decay=0.01, random_state=0, verbose=1)),
+    "EstNet": model(EstNetRegressor(weight_decay=0.01, random_state=0, verbose=progress)),
     boosting_name: model(MultiOutputRegressor(boosting)),
 }
 predicted, seconds = {}, {}
