@@ -12,7 +12,7 @@ Three questions, on the data folder that SKESTNET_DATA names:
    velocity, calibration warp, and noise with the colour of real LAMOST noise. A test set of the
    same kind, with known truth, stands beside it.
 
-About 15 minutes on two cores; ``--quick`` under a minute (one seed, few epochs, nothing saved).
+About 12 minutes on two cores; ``--quick`` under a minute (one seed, few epochs, nothing saved).
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def labelled_stars(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def methods(quick: bool) -> dict[str, Any]:
-    epochs = 3 if quick else 40
+    epochs = 3 if quick else 25
     return {
         "mean": DummyRegressor(),
         "ridge on 20 principal components": make_pipeline(PCA(20), RidgeCV(np.logspace(-2, 4, 13))),
@@ -199,9 +199,9 @@ def catalogue_row(folder: Path, obsid: str) -> pd.Series:
 
 
 def dwarf(folder: Path, quick: bool) -> list[dict]:
-    X, y = degraded(folder, 300 if quick else 8000, seed=0)
+    X, y = degraded(folder, 300 if quick else 6000, seed=0)
     X_test, y_test = degraded(folder, 100 if quick else 1000, seed=1)
-    network = EstNetRegressor(max_epochs=2 if quick else 12, random_state=0, verbose=1)
+    network = EstNetRegressor(max_epochs=2 if quick else 10, random_state=0, verbose=1)
     model = pipeline(network).fit(X, y)
     real = read_spectra(folder / "fits" / DWARF_FILE)
     published = catalogue_row(folder, real.meta["obsid"][0])

@@ -5,13 +5,13 @@ spectra, the split and the network's seed are drawn anew; errors are against the
 test spectra. LightGBM is run as in the quick start, and slowed down (300 trees, learning rate 0.03,
 15 leaves, 30% of the pixels for each tree), which suits it better here.
 
-About 8 minutes on two cores; ``--quick`` a few seconds (one seed, few spectra and epochs).
+About 10 minutes on two cores; ``--quick`` a few seconds (one seed, few spectra and epochs).
 """
 
 from __future__ import annotations
 
 import argparse
-import time
+import sys
 import warnings
 from typing import Any
 
@@ -27,7 +27,7 @@ from skestnet import EstNetRegressor
 from skestnet.datasets import make_white_dwarfs
 from skestnet.spectra import FluxScaler
 
-SEEDS = (0, 1, 2, 3)
+SEEDS = (0, 1, 2)
 SLOW = {"n_estimators": 300, "learning_rate": 0.03, "num_leaves": 15, "colsample_bytree": 0.3}
 
 
@@ -56,9 +56,8 @@ def compare(seed: int, quick: bool) -> list[dict]:
     train, test = train_test_split(np.arange(n), test_size=0.2, random_state=seed)
     rows = []
     for name, regressor in methods(seed, quick).items():
-        start = time.perf_counter()
         model = pipeline(regressor).fit(data.data[train], data.target[train])
-        about = {"method": name, "seed": seed, "fit_s": time.perf_counter() - start}
+        about = {"method": name, "seed": seed}
         metrics = paper_metrics(data.truth[test], model.predict(data.data[test]))
         for k, label in enumerate(data.target_names):
             errors = {metric: values[k] for metric, values in metrics.items()}
@@ -75,6 +74,7 @@ def main() -> None:
     for seed in SEEDS[:1] if quick else SEEDS:
         rows += compare(seed, quick)
         print_table(rows[-8:])
+        sys.stdout.flush()
     if not quick:
         print("saved", save_table("seeds", rows).name)
 
