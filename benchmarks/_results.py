@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.metrics import (
     mean_absolute_error,
     mean_absolute_percentage_error,
@@ -58,9 +59,14 @@ def provenance() -> dict[str, str]:
         "commit": _git("describe", "--always", "--dirty", "--abbrev=10"),
         "python": platform.python_version(),
         "versions": ", ".join(versions),
-        "hardware": f"{_processor()}, {os.cpu_count()} cores, no GPU used",
+        "hardware": f"{_processor()}, {os.cpu_count()} cores, {_used()}",
         "command": " ".join(["python", f"benchmarks/{script}", *sys.argv[1:]]),
     }
+
+
+def _used() -> str:
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{torch.get_num_threads()} threads of torch, {gpu}"
 
 
 def _git(*arguments: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from functools import partial
 from numbers import Integral, Real
@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
 
 from skestnet._distribution import PredictiveDistribution
 from skestnet._labels import LabelScale
@@ -30,7 +29,8 @@ from skestnet._training import (
     train_two_stages,
 )
 from skestnet._weights import AdaptiveWeighter, check_weight
-from skestnet.nn import EstNet, OutputModule
+from skestnet.nn import EstNet
+from skestnet.nn._dropout import dropout_moments, thinned_heads
 
 FloatArray = NDArray[np.float64]
 
@@ -301,15 +301,15 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
         rng = check_random_state(self.random_state)
         train, valid = _split(len(rows.source), self.validation_fraction, rng)
         if warm:
-            self._check_same_outputs(labels)
+            scale = self._kept_label_scale(labels)
         else:
             scale = LabelScale.of(labels[rows.source[train]], rows.weight[train])
-            self.label_mean_, self.label_scale_ = scale
-        self._y_ndim = target.ndim
-        standardised = LabelScale(self.label_mean_, self.label_scale_).standardise(labels)
+        standardised = scale.standardise(labels)
         samples = WeightedRows(flux, standardised[rows.source], rows.weight, rows.source)
-        seed, self._draw_seed = rng.randint(np.iinfo(np.int32).max, size=2).tolist()
+        seed, draw_seed = rng.randint(np.iinfo(np.int32).max, size=2).tolist()
         weights = self._train(samples, train, valid, weighter, seed, warm)
+        self.label_mean_, self.label_scale_ = scale
+        self._y_ndim, self._draw_seed = target.ndim, draw_seed
         self.sample_weight_ = np.where(rows.inverse >= 0, weights[rows.inverse], 0.0)
         self.history_ = [_epoch_record(epoch) for epoch in self.net_.history if "stage" in epoch]
         self.n_iter_ = len(self.history_)
@@ -344,7 +344,7 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
             If `X` is not finite or has another number of pixels than in `fit`.
         """
         flux = self._check_flux(X)
-        moments = map_features(self.net_, flux, partial(_moments, self.net_.module_.output))
+        moments = map_features(self.net_, flux, partial(dropout_moments, self.net_.module_.output))
         mean, variance = np.split(moments, 2, axis=1)
         y_pred = self._shape_like_y(mean * self.label_scale_ + self.label_mean_)
         if not return_std:
@@ -384,7 +384,9 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
         n_draws = self.n_draws if n_draws is None else n_draws
         check_scalar(n_draws, "n_draws", Integral, min_val=1)
         rng = check_random_state(self._draw_seed if random_state is None else random_state)
-        heads = _thinned_heads(self.net_.module_.output, n_draws, rng)
+        output = self.net_.module_.output
+        uniform = rng.random_sample((n_draws, output.linear.in_features))
+        heads = thinned_heads(output, torch.from_numpy(uniform))
         draws = map_features(self.net_, flux, heads).reshape(len(flux), n_draws, -1)
         draws = draws * self.label_scale_ + self.label_mean_
         return PredictiveDistribution(draws[..., 0] if self._y_ndim == 1 else draws)
@@ -413,12 +415,13 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
         weighter.check_params()
         return weighter
 
-    def _check_same_outputs(self, labels: FloatArray) -> None:
+    def _kept_label_scale(self, labels: FloatArray) -> LabelScale:
         if labels.shape[1] != len(self.label_mean_):
             raise ValueError(
                 f"y has {labels.shape[1]} labels per sample, but the network that warm_start goes "
                 f"on from has {len(self.label_mean_)}. Fit a clone instead."
             )
+        return LabelScale(self.label_mean_, self.label_scale_)
 
     def _train(
         self,
@@ -468,7 +471,8 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
     ) -> FloatArray:
         """Weigh all samples by the first stage's fit to the training samples (eqs. 12-17)."""
         labels = samples.y.numpy().astype(np.float64)
-        moments = map_features(net, samples.X, partial(_moments, net.module_.output), samples.index)
+        head = partial(dropout_moments, net.module_.output)
+        moments = map_features(net, samples.X, head, samples.index)
         fitted = moments[:, : labels.shape[1]]
         return weighter.weigh(
             labels,
@@ -507,27 +511,3 @@ def _split(
 def _epoch_record(epoch: Mapping[str, Any]) -> dict[str, Any]:
     record = {name: epoch.get(name) for name in ("stage", "train_loss", "valid_loss", "lr")}
     return {**record, "seconds": epoch["dur"]}
-
-
-def _head(output: OutputModule) -> tuple[Tensor, Tensor, float]:
-    linear = output.linear
-    return linear.weight.detach().double(), linear.bias.detach().double(), output.dropout.p
-
-
-def _moments(output: OutputModule, features: Tensor) -> Tensor:
-    """Compute mean and variance of the labels over the dropout masks, (B, H) to (B, 2 K)."""
-    weight, bias, p = _head(output)
-    mean = features @ weight.T + bias
-    variance = (features**2) @ (weight**2).T * (p / (1 - p))
-    return torch.cat([mean, variance], dim=1)
-
-
-def _thinned_heads(
-    output: OutputModule, n_draws: int, rng: np.random.RandomState
-) -> Callable[[Tensor], Tensor]:
-    """Draw dropout masks and return the linear layers they leave, (B, H) to (B, T K)."""
-    weight, bias, p = _head(output)
-    kept = rng.random_sample((n_draws, 1, weight.shape[1])) >= p
-    masks = torch.as_tensor(kept / (1 - p), device=weight.device)
-    heads = (masks * weight).flatten(0, 1)  # (T K, H)
-    return lambda features: features @ heads.T + bias.repeat(n_draws)

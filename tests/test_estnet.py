@@ -726,6 +726,15 @@ def test_gpu(lines, small_regressor):
     assert_allclose(pickle.loads(pickle.dumps(est)).predict(X), est.predict(X), rtol=1e-6)
 
 
+def test_a_failed_refit_leaves_the_last_fit(lines, small_regressor):
+    X, y = lines
+    est = small_regressor().fit(X, y)
+    expected = est.predict(X)
+    with pytest.raises(FloatingPointError):
+        est.set_params(lr=1e30).fit(X, 5 * y + 7)
+    assert_array_equal(est.predict(X), expected)
+
+
 def test_a_failed_first_fit_leaves_no_fitted_estimator(lines, small_regressor):
     est = small_regressor(depth=13)
     with pytest.raises(ValueError, match="depth=13"):
