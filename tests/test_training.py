@@ -482,8 +482,10 @@ def test_progress_bar_is_silent_unless_asked(capfd):
 
 
 def test_device_names(monkeypatch):
-    assert resolve_device("cuda:1") == "cuda:1"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert resolve_device("auto") == "cuda"
+    assert resolve_device("cuda:1") == "cuda:1"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert resolve_device("auto") == "cpu"
+    with pytest.raises(ValueError, match="device='cuda:1'"):
+        resolve_device("cuda:1")
