@@ -1,4 +1,7 @@
-"""Fixtures shared by the tests: an easy signal, and small networks fitted to it."""
+"""Fixtures shared by the tests: real data where present, an easy signal, small networks."""
+
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,6 +9,15 @@ import pytest
 from skestnet import EstNetRegressor
 
 N_PIXELS = 24
+
+
+@pytest.fixture(scope="session")
+def data_dir():
+    """Folder of test data."""
+    folder = os.environ.get("SKESTNET_DATA")
+    if not folder:
+        pytest.skip("set SKESTNET_DATA to the folder of test data (model grids, survey FITS)")
+    return Path(folder)
 
 
 def _line_spectra(n_samples, seed=0):

@@ -1,6 +1,5 @@
 """The benchmark scripts run to their end in their quick mode, so that they cannot rot."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,9 +33,8 @@ def test_seeds():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("data_dir")
 def test_real_lamost():
-    if not os.environ.get("SKESTNET_DATA"):
-        pytest.skip("set SKESTNET_DATA to the folder of real spectra and model grids")
     output = _run("bench_real_lamost.py", "--quick")
     assert all(f"== {name} ==" in output for name in ("files", "stars", "dwarf"))
     assert output.count("LAMOST image") == 13

@@ -1,8 +1,5 @@
 """make_white_dwarfs: its contract, its physics against slower code and real models, its noise."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
@@ -258,11 +255,8 @@ def test_extinction_curve():
 
 
 @pytest.fixture(scope="module")
-def koester_grid():
-    folder = os.environ.get("SKESTNET_DATA")
-    if not folder:
-        pytest.skip("needs model atmospheres: set SKESTNET_DATA to the data folder")
-    path = Path(folder) / "models_da_koester2010_svo.npz"
+def koester_grid(data_dir):
+    path = data_dir / "models_da_koester2010_svo.npz"
     if not path.exists():
         pytest.skip(f"needs model atmospheres: no {path.name} in SKESTNET_DATA")
     with np.load(path) as archive:

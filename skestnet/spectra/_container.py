@@ -9,6 +9,9 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from skestnet.spectra._resample import as_wavelength
 
+# LAMOST writes -9999 where it measured nothing.
+MISSING = -9999.0
+
 
 class Spectra:
     """Observed spectra, each on its own pixels, with the errors and masks they came with.

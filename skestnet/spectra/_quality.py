@@ -5,10 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skestnet.spectra._container import Spectra
-
-# LAMOST writes -9999 where it measured nothing.
-_MISSING = -9999.0
+from skestnet.spectra._container import MISSING, Spectra
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +78,7 @@ def _missing_any(labels: ArrayLike, n_spectra: int) -> NDArray[np.bool_]:
 def _missing_all(snr: ArrayLike, n_spectra: int) -> NDArray[np.bool_]:
     """Return which rows have no S/N in any band."""
     ratio = _rows(snr, "snr", n_spectra)
-    missing = ~(np.isfinite(ratio) & (ratio > _MISSING))
+    missing = ~(np.isfinite(ratio) & (ratio > MISSING))
     return np.asarray(missing.all(axis=1))
 
 

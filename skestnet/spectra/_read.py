@@ -15,11 +15,9 @@ from astropy.table import Table
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from skestnet.spectra._container import Spectra
+from skestnet.spectra._container import MISSING, Spectra
 
 _BANDS = "ugriz"
-# LAMOST writes -9999 where it measured nothing.
-_MISSING = -9999.0
 _GZIP_MAGIC = b"\x1f\x8b"
 # What astropy only warns of, and what leaves a part of the file unread.
 _DAMAGE = ("File may have been truncated", "Error validating header")
@@ -360,7 +358,7 @@ def _number(value: Any) -> float:
         number = float(value)
     except (TypeError, ValueError):
         return np.nan
-    return number if number > _MISSING else np.nan
+    return number if number > MISSING else np.nan
 
 
 # Another survey is one more entry.

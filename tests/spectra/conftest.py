@@ -1,22 +1,10 @@
-"""Fixtures of the tests of spectra: real data where present, and tiny files of every layout."""
-
-import os
-from pathlib import Path
+"""Fixtures of the tests of spectra: tiny files of every layout."""
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
 N_PIXELS = 40
-
-
-@pytest.fixture(scope="session")
-def data_dir():
-    """Folder of test data."""
-    folder = os.environ.get("SKESTNET_DATA")
-    if not folder:
-        pytest.skip("set SKESTNET_DATA to the folder of test data (model grids, survey FITS)")
-    return Path(folder)
 
 
 @pytest.fixture(scope="session")
