@@ -15,9 +15,10 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skestnet._augment import Augment, Preparation, check_augment
 from skestnet._distribution import PredictiveDistribution
 from skestnet._labels import LabelScale
-from skestnet._rows import canonical_rows
+from skestnet._rows import CanonicalRows, canonical_rows
 from skestnet._training import (
     StageSettings,
     WeightedRows,
@@ -95,6 +96,17 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
         Penalty on the squared weights, in the gradients of the optimiser, Adam. The paper's are
         0.0008 (Teff) and 0.0015 (log g). Raise it to about 0.01 for a few thousand spectra with a
         signal-to-noise ratio of a few, whose noise the network would learn.
+    preprocess : transformer, default=None
+        Preprocessing inside the estimator, such as a pipeline of scalers: fitted to the training
+        spectra after `augment`, and applied to all spectra after it. Needed where the noise has
+        to be added before the scaling; otherwise steps of a pipeline before the estimator do as
+        well. With it `X` may hold NaN, which it has to fill.
+    augment : float or callable, default=None
+        Fresh noise for every training step, on the spectra as passed to `fit`: the standard
+        deviation of white noise; or ``augment(X, rng)`` that takes a batch of spectra and a
+        :class:`numpy.random.Generator` and returns another realisation, such as a
+        :class:`~skestnet.templates.SpectrumDegrader`. Early stopping and the adaptive weights
+        look at one fixed realisation. Spectra to predict are taken as they are.
     validation_fraction : float, default=0.1
         Share of the samples set aside for early stopping, in [0, 1). With 0, or with too few
         samples to share, the training loss is monitored.
@@ -133,6 +145,8 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
         a second stage). Samples of `sample_weight` zero have weight zero.
     n_iter_ : int
         Number of epochs run, both stages together.
+    preprocess_ : transformer or None
+        The fitted `preprocess`.
     label_mean_, label_scale_ : ndarray of shape (n_outputs,)
         Mean and standard deviation of the training labels; a constant label has scale 0.
     n_features_in_ : int
@@ -187,6 +201,8 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
         batch_size: int = 32,
         lr: float = 0.003,
         weight_decay: float = 0.0008,
+        preprocess: Any = None,
+        augment: Any = None,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 7,
         tol: float = 0.0001,
@@ -206,6 +222,8 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
         self.batch_size = batch_size
         self.lr = lr
         self.weight_decay = weight_decay
+        self.preprocess = preprocess
+        self.augment = augment
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
@@ -284,13 +302,14 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
             If Ctrl-C ended a stage: its best weights so far are kept, and a first stage is not
             followed by the second. What called `fit`, such as a search, goes on.
         """
-        weighter = self._check_params()
+        weighter, augment = self._check_params()
         warm = self.warm_start and hasattr(self, "net_")
         flux, target = validate_data(
             self,
             X,
             y,
             dtype=np.float32,
+            ensure_all_finite=self._finite(),
             multi_output=True,
             y_numeric=True,
             ensure_min_samples=2,
@@ -305,9 +324,11 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
         else:
             scale = LabelScale.of(labels[rows.source[train]], rows.weight[train])
         standardised = scale.standardise(labels)
-        samples = WeightedRows(flux, standardised[rows.source], rows.weight, rows.source)
         seed, draw_seed = rng.randint(np.iinfo(np.int32).max, size=2).tolist()
+        preparation = self._preparation(augment, flux[rows.source[train]], seed, warm)
+        samples = _samples(flux, rows, standardised[rows.source], preparation, seed)
         weights = self._train(samples, train, valid, weighter, seed, warm)
+        self.preprocess_ = preparation.transformer
         self.label_mean_, self.label_scale_ = scale
         self._y_ndim, self._draw_seed = target.ndim, draw_seed
         self.sample_weight_ = np.where(rows.inverse >= 0, weights[rows.inverse], 0.0)
@@ -391,13 +412,15 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
         draws = draws * self.label_scale_ + self.label_mean_
         return PredictiveDistribution(draws[..., 0] if self._y_ndim == 1 else draws)
 
-    def _check_params(self) -> AdaptiveWeighter | None:
+    def _check_params(self) -> tuple[AdaptiveWeighter | None, Augment | None]:
         for name, (kind, limits) in PARAMETER_LIMITS.items():
             value = getattr(self, name)
             if value != value:
                 raise ValueError(f"{name} is NaN: expected a number.")
             check_scalar(value, name, kind, **limits)
-        return self._check_weighter()
+        if self.preprocess is not None and not hasattr(self.preprocess, "transform"):
+            raise ValueError(f"preprocess={self.preprocess!r}: expected a transformer or None.")
+        return self._check_weighter(), check_augment(self.augment)
 
     def _check_weighter(self) -> AdaptiveWeighter | None:
         if self.weighter is None:
@@ -483,7 +506,22 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
 
     def _check_flux(self, X: ArrayLike) -> NDArray[np.float32]:
         check_is_fitted(self, "net_")
-        return validate_data(self, X, dtype=np.float32, reset=False)
+        flux = validate_data(
+            self, X, dtype=np.float32, ensure_all_finite=self._finite(), reset=False
+        )
+        return Preparation(None, self.preprocess_)(flux)
+
+    def _finite(self) -> bool | str:
+        """Tell `validate_data` whether NaN may pass."""
+        return True if self.preprocess is None else "allow-nan"
+
+    def _preparation(
+        self, augment: Augment | None, flux: NDArray[np.float32], seed: int, warm: bool
+    ) -> Preparation:
+        """Fit the preprocessing to training spectra; a warm start keeps that of its network."""
+        if warm:
+            return Preparation(augment, self.preprocess_)
+        return Preparation(augment, None).fit(self.preprocess, flux, seed)
 
     def _shape_like_y(self, values: FloatArray) -> FloatArray:
         return values[:, 0] if self._y_ndim == 1 else values
@@ -492,7 +530,28 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
         """Say that several labels can be estimated at once."""
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
+        tags.input_tags.allow_nan = self.preprocess is not None
         return tags
+
+
+def _samples(
+    flux: NDArray[np.float32],
+    rows: CanonicalRows,
+    labels: FloatArray,
+    preparation: Preparation,
+    seed: int,
+) -> WeightedRows:
+    """Return the distinct rows, prepared, and where to get fresh realisations of them."""
+    if preparation == Preparation(None, None):
+        return WeightedRows(flux, labels, rows.weight, rows.source)  # no copy of X
+    prepared = preparation(flux[rows.source], seed)
+
+    def fresh(index: NDArray[np.intp], seed: int) -> NDArray[np.float32]:
+        return preparation(flux[rows.source[index]], seed)
+
+    everything = np.arange(len(prepared))
+    new = None if preparation.augment is None else fresh
+    return WeightedRows(prepared, labels, rows.weight, everything, new)
 
 
 def _split(

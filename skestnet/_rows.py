@@ -72,5 +72,5 @@ def _same_as_previous(
     """Compare neighbours: by label first, whole spectra only where the labels agree."""
     same = (y[order[1:]] == y[order[:-1]]).all(axis=1)
     for i in np.flatnonzero(same):
-        same[i] = np.array_equal(X[order[i + 1]], X[order[i]])
+        same[i] = np.array_equal(X[order[i + 1]], X[order[i]], equal_nan=True)
     return same

@@ -38,6 +38,7 @@ SEEDING = threading.RLock()
 FloatArray = NDArray[np.float64]
 Rows = NDArray[np.intp]
 Batch = tuple[Tensor, tuple[Tensor, Tensor]]
+Fresh = Callable[[Rows, int], NDArray[np.float32]]
 
 
 class WeightedRows(Dataset[Batch]):
@@ -53,6 +54,9 @@ class WeightedRows(Dataset[Batch]):
         Their weights.
     index : ndarray of shape (n_rows,)
         Where the rows are in `X`.
+    fresh : callable, default=None
+        ``fresh(index, seed)`` gives another realisation of the spectra; each batch then gets one,
+        its seed drawn from torch's generator. None takes them from `X`.
     """
 
     def __init__(
@@ -61,11 +65,13 @@ class WeightedRows(Dataset[Batch]):
         y: FloatArray | Tensor,
         weight: FloatArray | Tensor,
         index: Rows,
+        fresh: Fresh | None = None,
     ) -> None:
         self.X = X
         self.y = torch.as_tensor(y, dtype=torch.float32)
         self.weight = torch.as_tensor(weight, dtype=torch.float32)
         self.index = index
+        self.fresh = fresh
 
     def __len__(self) -> int:
         return len(self.index)
@@ -75,16 +81,23 @@ class WeightedRows(Dataset[Batch]):
 
     def __getitems__(self, rows: list[int]) -> Batch:
         """Fetch a batch: spectra, and their labels with weights."""
-        X = torch.from_numpy(self.X[self.index[rows]])
+        X = torch.from_numpy(self._spectra(self.index[rows]))
         return X, (self.y[rows], self.weight[rows])
 
-    def subset(self, rows: Rows) -> WeightedRows:
-        """Return some of the rows."""
-        return WeightedRows(self.X, self.y[rows], self.weight[rows], self.index[rows])
+    def _spectra(self, index: Rows) -> NDArray[np.float32]:
+        if self.fresh is None:
+            return self.X[index]
+        return self.fresh(index, int(torch.randint(2**63 - 1, ())))
+
+    def subset(self, rows: Rows, *, fresh: bool = False) -> WeightedRows:
+        """Return some of the rows; to train on they may be fresh, to validate they must not."""
+        new = self.fresh if fresh else None
+        return WeightedRows(self.X, self.y[rows], self.weight[rows], self.index[rows], new)
 
     def reweighted(self, factor: FloatArray) -> WeightedRows:
         """Return the same rows, their weights multiplied by a factor each."""
-        return WeightedRows(self.X, self.y, self.weight.numpy() * factor, self.index)
+        weight = self.weight.numpy() * factor
+        return WeightedRows(self.X, self.y, weight, self.index, self.fresh)
 
 
 class EvenBatches(Sampler[list[int]]):
@@ -336,7 +349,9 @@ def _train_stage(
         ("early_stopping", early_stopping),
     ]
     with _lent(net, callbacks, samples.subset(valid)):
-        interrupted = _run(net, samples.subset(train), settings.max_epochs, early_stopping)
+        interrupted = _run(
+            net, samples.subset(train, fresh=True), settings.max_epochs, early_stopping
+        )
     if interrupted:
         _warn_interrupted(len(net.history), stage)
     return not interrupted

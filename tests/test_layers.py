@@ -13,7 +13,9 @@ PACKAGE = Path(skestnet.__file__).parent
 FILES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
 TORCH_FREE = (
     "spectra/",
+    "templates/",
     "datasets/",
+    "_augment.py",
     "_weights.py",
     "_labels.py",
     "_distribution.py",
