@@ -1,20 +1,33 @@
 """Spectra: reading survey files, bringing them to one grid, normalising and quality cuts."""
 
+from skestnet.spectra._balmer import BalmerCheck, check_balmer_lines
 from skestnet.spectra._container import Spectra
 from skestnet.spectra._continuum import ContinuumNormalizer
+from skestnet.spectra._cosmic import CosmicRayClipper
+from skestnet.spectra._masks import MaskedPixelImputer, mask_pixels
+from skestnet.spectra._medium import air_from_vacuum, vacuum_from_air
 from skestnet.spectra._quality import QualityReport, usable_spectra
 from skestnet.spectra._read import SpectrumReadError, read_spectra
+from skestnet.spectra._read._specutils import register_specutils_loader
 from skestnet.spectra._resample import Resampler, lamost_grid
 from skestnet.spectra._scale import FluxScaler
 
 __all__ = [
+    "BalmerCheck",
     "ContinuumNormalizer",
+    "CosmicRayClipper",
     "FluxScaler",
+    "MaskedPixelImputer",
     "QualityReport",
     "Resampler",
     "Spectra",
     "SpectrumReadError",
+    "air_from_vacuum",
+    "check_balmer_lines",
     "lamost_grid",
+    "mask_pixels",
     "read_spectra",
+    "register_specutils_loader",
     "usable_spectra",
+    "vacuum_from_air",
 ]

@@ -1,16 +1,27 @@
 """A container of observed spectra that need not share their pixels."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from itertools import chain
+from typing import Any, TypeAlias
 
 import numpy as np
+from astropy import units as u
 from astropy.table import Table
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from skestnet.spectra._resample import as_wavelength
+from skestnet.spectra._medium import vacuum_from_air, wavelength_vector
+from skestnet.spectra._rebin import no_information, rebin, rebin_both
+from skestnet.spectra._redshift import as_floats, at_rest, one_redshift_each, redshift_of
+from skestnet.spectra._specutils import arrays_of, members
+from skestnet.spectra._tables import checked_errors, empty_meta, stack_tables
+from skestnet.spectra._vectors import as_vectors, check_pixels, once_each, row_numbers
 
 # LAMOST writes -9999 where it measured nothing.
 MISSING = -9999.0
+
+Rows: TypeAlias = Sequence[ArrayLike] | NDArray[Any] | u.Quantity
+
+_ARRAYS = ("wavelength", "flux", "ivar", "mask", "and_mask")
 
 
 class Spectra:
@@ -23,8 +34,9 @@ class Spectra:
 
     Parameters
     ----------
-    wavelength : sequence of array-like
-        Wavelengths in Angstrom, in vacuum for what `read_spectra` reads, strictly increasing.
+    wavelength : sequence of array-like or Quantity
+        Wavelengths, strictly increasing: in Angstrom, or with a unit that is brought to Angstrom.
+        In vacuum for what `read_spectra` reads.
     flux : sequence of array-like
         Fluxes, in the unit of the survey.
     ivar : sequence of array-like
@@ -37,6 +49,9 @@ class Spectra:
         None is zero everywhere.
     meta : astropy.table.Table, default=None
         One row per spectrum. None is a table with no columns but ``file``, which is empty.
+    errors : astropy.table.Table, default=None
+        What could not be read, one row per file: columns ``file`` and ``error``. None is a table
+        without rows.
 
     Attributes
     ----------
@@ -52,11 +67,14 @@ class Spectra:
         Flags set in all exposures.
     meta : astropy.table.Table
         One row per spectrum.
+    errors : astropy.table.Table
+        What could not be read: columns ``file`` and ``error``. Any selection of the spectra keeps
+        all of it.
 
     Raises
     ------
     ValueError
-        If the lengths disagree, or wavelengths do not increase.
+        If the lengths disagree, wavelengths do not increase, or `errors` lacks a column.
 
     See Also
     --------
@@ -88,42 +106,173 @@ class Spectra:
 
     def __init__(
         self,
-        wavelength: Sequence[ArrayLike],
-        flux: Sequence[ArrayLike],
-        ivar: Sequence[ArrayLike],
-        mask: Sequence[ArrayLike] | None = None,
-        and_mask: Sequence[ArrayLike] | None = None,
+        wavelength: Rows,
+        flux: Rows,
+        ivar: Rows,
+        mask: Rows | None = None,
+        and_mask: Rows | None = None,
         meta: Table | None = None,
+        *,
+        errors: Table | None = None,
     ) -> None:
-        self.wavelength = tuple(as_wavelength(row, "wavelength") for row in wavelength)
-        self.flux = _vectors(flux, np.float32)
-        self.ivar = _vectors(ivar, np.float32)
-        self.mask = self._no_information() if mask is None else _vectors(mask, np.bool_)
-        self.and_mask = self._no_flags() if and_mask is None else _vectors(and_mask, np.int64)
-        self.meta = Table({"file": [""] * len(self.flux)}) if meta is None else meta
-        self._check_lengths()
+        self.wavelength = once_each(lambda row: wavelength_vector(row, "wavelength"), wavelength)
+        self.flux = as_vectors(flux, np.float32, "flux")
+        self.ivar = as_vectors(ivar, np.float32, "ivar")
+        check_pixels(self.wavelength, flux=self.flux, ivar=self.ivar)
+        self.mask = self._no_information() if mask is None else as_vectors(mask, np.bool_, "mask")
+        self.and_mask = (
+            self._no_flags() if and_mask is None else as_vectors(and_mask, np.int64, "and_mask")
+        )
+        check_pixels(self.wavelength, mask=self.mask, and_mask=self.and_mask)
+        self.meta = empty_meta(len(self.flux)) if meta is None else meta
+        self.errors = checked_errors(errors)
+        self._check_meta()
+
+    @classmethod
+    def from_matrix(
+        cls,
+        wavelength: ArrayLike,
+        flux: ArrayLike,
+        ivar: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        meta: Table | None = None,
+    ) -> "Spectra":
+        """Wrap spectra that share one wavelength grid.
+
+        Rows of float32 matrices are not copied.
+
+        Parameters
+        ----------
+        wavelength : array-like or Quantity of shape (n_pixels,)
+            Wavelengths, in Angstrom where they have no unit, strictly increasing.
+        flux : array-like of shape (n_spectra, n_pixels)
+            Fluxes.
+        ivar : array-like of shape (n_spectra, n_pixels), default=None
+            Inverse variances of the fluxes. None gives all finite fluxes the same weight, 1.
+        mask : array-like of bool of shape (n_spectra, n_pixels), default=None
+            True marks a bad pixel. None marks the pixels that carry no information.
+        meta : astropy.table.Table, default=None
+            One row per spectrum. None is a table with no columns but ``file``, which is empty.
+
+        Returns
+        -------
+        Spectra
+            One spectrum per row.
+
+        Raises
+        ------
+        ValueError
+            If the shapes disagree, or wavelengths do not increase.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skestnet.spectra import Spectra
+        >>> Spectra.from_matrix([4000.0, 4001.0, 4002.0], np.ones((5, 3)))
+        <Spectra: 5 spectra, 3 pixels, 4000.0-4002.0 A>
+        """
+        grid = wavelength_vector(wavelength, "wavelength")
+        matrix = np.asarray(flux, dtype=np.float32)
+        if matrix.ndim != 2:
+            raise ValueError(
+                f"flux has shape {matrix.shape}, but (n_spectra, n_pixels) is needed. Try "
+                "flux.reshape(1, -1) for a single spectrum."
+            )
+        weight = np.isfinite(matrix) if ivar is None else np.asarray(ivar)
+        bad = None if mask is None else np.asarray(mask)
+        return cls([grid] * len(matrix), matrix, weight, bad, meta=meta)
+
+    @classmethod
+    def from_specutils(cls, spectrum: Any, meta: Table | None = None) -> "Spectra":
+        """Take the spectra of specutils, or of classes with the same attributes.
+
+        Wavelengths are sorted and brought to Angstrom from any wavelength, frequency or energy.
+        Fluxes keep their numbers, whatever their unit. specutils does not say whether wavelengths
+        are in air or in vacuum: see `check_balmer_lines` and `to_vacuum`.
+
+        Parameters
+        ----------
+        spectrum : object or sequence of objects
+            With the attributes ``spectral_axis`` of shape (n_pixels,) and ``flux`` of shape
+            (n_pixels,) or (n_spectra, n_pixels), Quantities or arrays; optionally ``uncertainty``
+            of a type of `astropy.nddata` and ``mask``, True for bad. Without uncertainties all
+            pixels have the inverse variance 1.
+        meta : astropy.table.Table, default=None
+            One row per spectrum. None is a table with no columns but ``file``, which is empty.
+
+        Returns
+        -------
+        Spectra
+            All spectra, in order. Bad are the masked pixels and those that carry no information.
+
+        Raises
+        ------
+        TypeError
+            If an object lacks ``spectral_axis`` or ``flux``, or has unknown uncertainties.
+        ValueError
+            If the shapes disagree.
+
+        Examples
+        --------
+        >>> from types import SimpleNamespace
+        >>> from astropy import units as u
+        >>> from skestnet.spectra import Spectra
+        >>> Spectra.from_specutils(SimpleNamespace(spectral_axis=[500, 400] * u.nm, flux=[1, 2]))
+        <Spectra: 1 spectra, 2 pixels, 4000.0-5000.0 A>
+        """
+        joined = cls.concatenate(cls.from_matrix(*arrays_of(one)) for one in members(spectrum))
+        if meta is not None:
+            joined.meta = meta
+            joined._check_meta()
+        return joined
+
+    @classmethod
+    def concatenate(cls, spectra: Iterable["Spectra"]) -> "Spectra":
+        """Put containers below each other.
+
+        Parameters
+        ----------
+        spectra : iterable of Spectra
+            Any number of them, in order.
+
+        Returns
+        -------
+        Spectra
+            All spectra, whose arrays are shared. `meta` has the columns of all, NaN or an empty
+            text where one lacks a column; `errors` has the rows of all, those of parts of one
+            container once.
+        """
+        parts = list(spectra) or [cls([], [], [])]
+        arrays = zip(*(part._arrays() for part in parts), strict=True)
+        errors = {id(part.errors): part.errors for part in parts}
+        return cls._unchecked(
+            *(tuple(chain.from_iterable(rows)) for rows in arrays),
+            meta=stack_tables([part.meta for part in parts]),
+            errors=stack_tables(list(errors.values())),
+        )
+
+    @classmethod
+    def _unchecked(cls, *arrays: Any, meta: Table, errors: Table) -> "Spectra":
+        """Return a container of arrays, in the order of `_ARRAYS`, that were checked before."""
+        spectra = object.__new__(cls)
+        for name, values in zip(_ARRAYS, arrays, strict=True):
+            setattr(spectra, name, values)
+        spectra.meta, spectra.errors = meta, errors
+        return spectra
+
+    def _arrays(self) -> tuple[tuple[NDArray[Any], ...], ...]:
+        return tuple(getattr(self, name) for name in _ARRAYS)
 
     def _no_information(self) -> tuple[NDArray[np.bool_], ...]:
-        return tuple(
-            ~(np.isfinite(flux) & np.isfinite(ivar) & (ivar > 0))
-            for flux, ivar in zip(self.flux, self.ivar, strict=True)
-        )
+        return tuple(map(no_information, self.flux, self.ivar))
 
     def _no_flags(self) -> tuple[NDArray[np.int64], ...]:
         return tuple(np.zeros(flux.size, dtype=np.int64) for flux in self.flux)
 
-    def _check_lengths(self) -> None:
-        sizes = [row.size for row in self.wavelength]
-        for name in ("flux", "ivar", "mask", "and_mask"):
-            found = [row.size for row in getattr(self, name)]
-            if found != sizes:
-                raise ValueError(
-                    f"{name} has {found} pixels per spectrum, but wavelength has {sizes}: every "
-                    "spectrum needs one value per wavelength."
-                )
-        if len(self.meta) != len(sizes):
+    def _check_meta(self) -> None:
+        if len(self.meta) != len(self):
             raise ValueError(
-                f"meta has {len(self.meta)} rows, but there are {len(sizes)} spectra: one row per "
+                f"meta has {len(self.meta)} rows, but there are {len(self)} spectra: one row per "
                 "spectrum is needed."
             )
 
@@ -131,13 +280,9 @@ class Spectra:
         return len(self.flux)
 
     def __getitem__(self, index: int | slice | ArrayLike) -> "Spectra":
-        rows = _rows(index, len(self))
-        picked = object.__new__(Spectra)
-        for name in ("wavelength", "flux", "ivar", "mask", "and_mask"):
-            values = getattr(self, name)
-            setattr(picked, name, tuple(values[row] for row in rows))
-        picked.meta = self.meta[rows]
-        return picked
+        rows = row_numbers(index, len(self))
+        arrays = (tuple(values[row] for row in rows) for values in self._arrays())
+        return self._unchecked(*arrays, meta=self.meta[rows], errors=self.errors)
 
     def __repr__(self) -> str:
         if not len(self):
@@ -156,17 +301,101 @@ class Spectra:
             return None
         return np.column_stack([np.asarray(self.meta[name], dtype=np.float64) for name in bands])
 
-    def to_matrix(self, grid: ArrayLike, *, masked: str = "nan") -> NDArray[np.float32]:
-        """Interpolate all spectra linearly to one wavelength grid.
+    def to_vacuum(self) -> "Spectra":
+        """Take the wavelengths as air wavelengths and convert them to vacuum.
+
+        Nothing is known about the medium of the wavelengths, so that a second call converts a
+        second time; `check_balmer_lines` measures it.
+
+        Returns
+        -------
+        Spectra
+            The same fluxes at wavelengths in vacuum.
+
+        See Also
+        --------
+        vacuum_from_air : The relation that is used.
+        """
+        return self._moved(once_each(vacuum_from_air, self.wavelength), self.meta)
+
+    def to_rest_frame(
+        self,
+        redshift: ArrayLike | None = None,
+        *,
+        velocity: ArrayLike | u.Quantity | None = None,
+    ) -> "Spectra":
+        """Divide the wavelengths by one plus the redshift.
+
+        Wavelengths in air are to be converted to vacuum first.
 
         Parameters
         ----------
-        grid : array-like of shape (n_pixels,)
-            Wavelengths in Angstrom, strictly increasing, such as ``lamost_grid()``.
+        redshift : float or array-like of shape (n_spectra,), default=None
+            Redshifts. None takes the column ``redshift`` of `meta`, or `velocity` if given.
+        velocity : float, array-like of shape (n_spectra,) or Quantity, default=None
+            Radial velocities in km/s, positive for receding stars, instead of redshifts.
+
+        Returns
+        -------
+        Spectra
+            The same fluxes, untouched, at the wavelengths of the rest frame. The column
+            ``redshift`` of `meta`, where there is one, becomes the redshift that remains: 0 where
+            that very column was used.
+
+        Raises
+        ------
+        ValueError
+            If `redshift` and `velocity` are both given, or neither and `meta` has no column
+            ``redshift``; or if a redshift is missing, or there is not one per spectrum.
+
+        Examples
+        --------
+        >>> from skestnet.spectra import Spectra
+        >>> star = Spectra([[4000.4, 4001.4]], [[1.0, 1.0]], [[1.0, 1.0]])
+        >>> star.to_rest_frame(velocity=30.0).wavelength[0]
+        array([4000., 4001.])
+        """
+        z = one_redshift_each(self._redshift(redshift, velocity), len(self))
+        meta = self.meta
+        if "redshift" in meta.colnames:
+            meta = meta.copy()
+            meta["redshift"] = (1 + as_floats(meta["redshift"])) / (1 + z) - 1
+        return self._moved(once_each(at_rest, self.wavelength, z), meta)
+
+    def _redshift(self, redshift: Any, velocity: Any) -> Any:
+        """Return whichever was given, as a redshift."""
+        if redshift is not None and velocity is not None:
+            raise ValueError("redshift and velocity were both given. Pass one of them.")
+        if velocity is not None:
+            return redshift_of(velocity)
+        if redshift is None and "redshift" not in self.meta.colnames:
+            raise ValueError(
+                f"No redshift was given, and meta has only the columns {self.meta.colnames}. Pass "
+                "redshift or velocity, or add a column redshift to meta."
+            )
+        return self.meta["redshift"] if redshift is None else redshift
+
+    def _moved(self, wavelength: tuple[NDArray[np.float64], ...], meta: Table) -> "Spectra":
+        return self._unchecked(wavelength, *self._arrays()[1:], meta=meta, errors=self.errors)
+
+    def to_matrix(
+        self, grid: ArrayLike | u.Quantity, *, masked: str = "nan", method: str = "linear"
+    ) -> NDArray[np.float32]:
+        """Bring the fluxes of all spectra to one wavelength grid.
+
+        Parameters
+        ----------
+        grid : array-like or Quantity of shape (n_pixels,)
+            Wavelengths, in Angstrom where they have no unit, strictly increasing, such as
+            ``lamost_grid()``.
         masked : {"nan", "keep", "bridge"}, default="nan"
             What to do with the pixels marked bad: "nan" gives NaN wherever a bad pixel would
             take part; "keep" uses their flux as it is, such as the zeros that `usable_spectra`
             looks for; "bridge" interpolates between the good pixels on both sides.
+        method : {"linear", "flux-conserving"}, default="linear"
+            "linear" interpolates at `grid`. "flux-conserving" gives the mean over each pixel
+            around `grid`, whose edges lie halfway between the wavelengths: it loses no light,
+            and is to be preferred for pixels wider than those of the spectra.
 
         Returns
         -------
@@ -176,49 +405,46 @@ class Spectra:
         Raises
         ------
         ValueError
-            If `grid` does not increase strictly, or `masked` is not one of the three names.
+            If `grid` does not increase strictly, or `masked` or `method` is not one of its names.
         """
-        if masked not in _MASKED:
-            raise ValueError(f"masked={masked!r} is not known. Choose one of {sorted(_MASKED)}.")
-        target = as_wavelength(grid, "grid")
-        matrix = np.full((len(self), target.size), np.nan, dtype=np.float32)
-        for row, *spectrum in zip(matrix, self.wavelength, self.flux, self.mask, strict=True):
-            wavelength, flux = _MASKED[masked](*spectrum)
-            if wavelength.size:
-                row[:] = np.interp(target, wavelength, flux, left=np.nan, right=np.nan)
-        return matrix
+        target = wavelength_vector(grid, "grid")
+        return rebin(self.wavelength, self.flux, self.mask, target, masked, method)
 
+    def to_matrices(
+        self, grid: ArrayLike | u.Quantity, *, masked: str = "nan", method: str = "linear"
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Bring fluxes and inverse variances of all spectra to one wavelength grid.
 
-def _vectors(rows: Iterable[ArrayLike], dtype: DTypeLike) -> tuple[NDArray[Any], ...]:
-    """Return every row as an array of native byte order."""
-    return tuple(np.asarray(row, dtype=dtype) for row in rows)
+        Parameters
+        ----------
+        grid : array-like or Quantity of shape (n_pixels,)
+            As in `to_matrix`.
+        masked : {"nan", "keep", "bridge"}, default="nan"
+            As in `to_matrix`, for the fluxes.
+        method : {"linear", "flux-conserving"}, default="linear"
+            As in `to_matrix`.
 
+        Returns
+        -------
+        flux : ndarray of float32 of shape (n_spectra, n_pixels)
+            What `to_matrix` returns.
+        ivar : ndarray of float32 of shape (n_spectra, n_pixels)
+            Inverse variances of `flux`: ``1 / sum(w**2 / ivar)`` for a flux that is the sum of
+            ``w * flux`` of the pixels. 0 outside the pixels of a spectrum, and wherever a bad
+            pixel takes part, whatever `masked` says. Neighbouring pixels that share a pixel of
+            the spectrum have correlated errors, which no inverse variance can express.
 
-def _rows(index: int | slice | ArrayLike, n_spectra: int) -> NDArray[np.intp]:
-    """Return the row numbers an index selects, always as a vector."""
-    if not isinstance(index, slice) and np.asarray(index).size == 0:
-        index = slice(0)
-    return np.atleast_1d(np.arange(n_spectra)[index])  # type: ignore[index]
+        Raises
+        ------
+        ValueError
+            As in `to_matrix`.
 
-
-def _nan(
-    wavelength: NDArray[Any], flux: NDArray[Any], bad: NDArray[np.bool_]
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    return wavelength, np.where(bad, np.nan, flux)
-
-
-def _keep(
-    wavelength: NDArray[Any],
-    flux: NDArray[Any],
-    bad: NDArray[np.bool_],  # noqa: ARG001
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    return wavelength, flux
-
-
-def _bridge(
-    wavelength: NDArray[Any], flux: NDArray[Any], bad: NDArray[np.bool_]
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    return wavelength[~bad], flux[~bad]
-
-
-_MASKED = {"nan": _nan, "keep": _keep, "bridge": _bridge}
+        Examples
+        --------
+        >>> from skestnet.spectra import Spectra
+        >>> star = Spectra([[4000.0, 4001.0]], [[1.0, 3.0]], [[4.0, 4.0]])
+        >>> star.to_matrices([4000.0, 4000.5, 4002.0])
+        (array([[ 1.,  2., nan]], dtype=float32), array([[4., 8., 0.]], dtype=float32))
+        """
+        target = wavelength_vector(grid, "grid")
+        return rebin_both(self.wavelength, self.flux, self.ivar, self.mask, target, masked, method)

@@ -1,7 +1,5 @@
 """Pixels as intervals of wavelength, and the matrix that carries light from one set to another."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
@@ -27,7 +25,7 @@ def pixel_edges(wavelength: FloatArray) -> FloatArray:
 
 def pixel_matrix(
     edges_in: FloatArray, edges_out: FloatArray, sigma: ArrayLike = 0.0
-) -> csr_array[Any]:
+) -> csr_array:
     """Return the sparse (n_out, n_in) average over output pixels of blurred input pixels.
 
     Each input pixel is a box of constant flux density, blurred by a Gaussian line-spread function.

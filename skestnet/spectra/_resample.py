@@ -1,11 +1,17 @@
-"""Linear interpolation of a matrix of spectra from one wavelength grid to another."""
+"""Resampling of a matrix of spectra from one wavelength grid to another: a sparse matrix."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from skestnet.spectra._blocks import FloatMatrix, map_rows
+from skestnet.spectra._pixels import pixel_edges, pixel_matrix
 
 # Survey files store wavelengths in float32, so the same grid differs by 1e-7 between files.
 _EDGE_TOLERANCE = 1e-6
@@ -39,8 +45,8 @@ def lamost_grid(
     --------
     >>> from skestnet.spectra import lamost_grid
     >>> grid = lamost_grid()
-    >>> grid.shape, grid[0], grid[-1]
-    ((3909,), np.float64(4000.0), np.float64(8000.0))
+    >>> grid.shape, float(grid[0]), float(grid[-1])
+    ((3909,), 4000.0, 8000.0)
     """
     return np.linspace(wmin, wmax, n_pixels)
 
@@ -87,6 +93,33 @@ def linear_weights(
     return left, right, (inside - wavelength_in[left]) / step
 
 
+def linear_matrix(
+    wavelength_in: NDArray[np.float64], wavelength_out: NDArray[np.float64]
+) -> csr_array:
+    """Return the sparse (n_out, n_in) matrix of straight lines between neighbouring pixels."""
+    left, right, weight = linear_weights(wavelength_in, wavelength_out)
+    row = np.arange(weight.size)
+    pixels = (np.concatenate([row, row]), np.concatenate([left, right]))
+    values = np.concatenate([1 - weight, weight])
+    return csr_array((values, pixels), shape=(weight.size, wavelength_in.size))
+
+
+def overlap_matrix(
+    wavelength_in: NDArray[np.float64], wavelength_out: NDArray[np.float64]
+) -> csr_array:
+    """Return the sparse (n_out, n_in) share of each output pixel that each input pixel covers."""
+    return pixel_matrix(pixel_edges(wavelength_in), pixel_edges(wavelength_out))
+
+
+# How to build the matrix, and the least share of an output pixel that must come from good pixels:
+# a straight line needs both ends.
+_METHODS: dict[str, tuple[Callable[..., Any], float]] = {
+    "linear": (linear_matrix, 1.0),
+    "flux-conserving": (overlap_matrix, 0.5),
+}
+_ROUNDING = 1e-6  # of shares, in float32
+
+
 def _check_covered(wavelength_in: NDArray[np.float64], wavelength_out: NDArray[np.float64]) -> None:
     """Refuse to extrapolate."""
     low, high = wavelength_in[0], wavelength_in[-1]
@@ -109,12 +142,40 @@ def flux_names(wavelength: NDArray[np.float64]) -> NDArray[np.object_]:
     return np.asarray(names, dtype=object)
 
 
-class Resampler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
-    """Linear interpolation of every spectrum onto another wavelength grid.
+def resample(flux: FloatMatrix, out: FloatMatrix, matrix: csr_array, least_share: float) -> None:
+    """Fill `out` with ``flux @ matrix.T``; rows with NaN are averaged over their good pixels."""
+    out[:] = (matrix @ flux.T).T
+    rows = np.flatnonzero(np.isnan(flux).any(axis=1))
+    if rows.size:
+        good = ~np.isnan(flux[rows])
+        share = (matrix @ good.T.astype(flux.dtype)).T
+        total = (matrix @ np.where(good, flux[rows], 0).T).T
+        out[rows] = _ratio(total, share, where=share >= least_share, otherwise=np.nan)
 
-    The flux at each output wavelength is the straight line between the two neighbouring input
-    pixels, as in the paper. Indices and weights are computed once, in `fit`, and applied to all
-    spectra at once. Nothing is extrapolated.
+
+def resample_ivar(
+    ivar: FloatMatrix, out: FloatMatrix, matrix: csr_array, least_share: float
+) -> None:
+    """Fill `out` with the inverse variances that `resample` leaves, 0 where it gives NaN."""
+    good = ivar > 0
+    # In float64: with fluxes in cgs units, inverse variances are near the end of float32.
+    variance = _ratio(1.0, ivar.astype(np.float64), where=good, otherwise=0.0)
+    share = (matrix @ good.T.astype(np.float64)).T
+    total = (matrix.power(2) @ variance.T).T
+    out[:] = _ratio(share**2, total, where=share >= least_share, otherwise=0.0)
+
+
+def _ratio(
+    a: FloatMatrix | float, b: FloatMatrix, *, where: NDArray[np.bool_], otherwise: float
+) -> FloatMatrix:
+    return np.divide(a, b, out=np.full_like(b, otherwise), where=where)
+
+
+class Resampler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Resampling of every spectrum onto another wavelength grid.
+
+    Both methods are a sparse matrix, computed once in `fit` and applied to all spectra at once.
+    Nothing is extrapolated.
 
     Parameters
     ----------
@@ -122,9 +183,17 @@ class Resampler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Wavelength of each column of `X`, in Angstrom, strictly increasing. None says that the
         columns have no known wavelength; `wavelength_out` must then be None too.
     wavelength_out : array-like of shape (n_pixels_out,), default=None
-        Wavelengths to interpolate to, in Angstrom, strictly increasing and inside the range of
+        Wavelengths to resample to, in Angstrom, strictly increasing and inside the range of
         `wavelength_in` (to one part in a million, since surveys store float32). None keeps the
         input pixels, so that by default nothing changes.
+    method : {"linear", "flux-conserving"}, default="linear"
+        How the flux of an output pixel comes about:
+
+        - "linear": the straight line between the two neighbouring input pixels, as in the paper.
+          Output pixels much wider than the input ones skip some of them, and lose their signal;
+        - "flux-conserving": the mean flux density over the output pixel, each input pixel
+          counting by its overlap. Pixels reach halfway to their neighbours. The flux of any run
+          of output pixels is that of the input between the same edges.
 
     Attributes
     ----------
@@ -138,11 +207,20 @@ class Resampler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     See Also
     --------
     lamost_grid : The output grid used in the paper.
+    mask_pixels : Mark bad pixels by NaN.
+
+    Notes
+    -----
+    Bad pixels, marked by NaN, do not take part. With "linear" an output pixel is NaN where one of
+    its two neighbours is. With "flux-conserving" it is the mean over the good part of it, and NaN
+    where that is less than half.
 
     References
     ----------
     .. [1] Xie et al. 2025, "An adaptive parameter estimator for poor-quality spectral data of
        white dwarfs", A&A 704, A37, section 3.
+    .. [2] Carnall 2017, "SpectRes: A fast spectral resampling tool in Python", arXiv:1705.05165,
+       for the means over pixels and their variances.
 
     Examples
     --------
@@ -154,16 +232,24 @@ class Resampler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     array([[1.5, 2. , 3. ]])
     >>> resampler.get_feature_names_out()
     array(['flux_4000.50', 'flux_4001.00', 'flux_4001.50'], dtype=object)
+    >>> binned = Resampler(np.arange(6.0), [0.5, 2.5, 4.5], method="flux-conserving")
+    >>> binned.fit_transform([[1.0, 3.0, 5.0, np.nan, 8.0, 8.0]])
+    array([[2., 5., 8.]])
     """
 
     def __init__(
-        self, wavelength_in: ArrayLike | None = None, wavelength_out: ArrayLike | None = None
+        self,
+        wavelength_in: ArrayLike | None = None,
+        wavelength_out: ArrayLike | None = None,
+        *,
+        method: str = "linear",
     ) -> None:
         self.wavelength_in = wavelength_in
         self.wavelength_out = wavelength_out
+        self.method = method
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:  # noqa: ARG002
-        """Compute the interpolation weights.
+        """Compute the matrix between the two grids.
 
         Parameters
         ----------
@@ -181,19 +267,23 @@ class Resampler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         ------
         ValueError
             If a grid is not strictly increasing, if `wavelength_in` does not have one wavelength
-            per column, or if `wavelength_out` is not covered by it.
+            per column, if `wavelength_out` is not covered by it, or `method` is not known.
         """
-        flux = validate_data(self, X, dtype=[np.float64, np.float32])
-        self.wavelength_out_, self._weights = self._plan(flux.shape[1])
+        if not isinstance(self.method, str) or self.method not in _METHODS:
+            raise ValueError(
+                f"method={self.method!r} is not known. Choose one of {sorted(_METHODS)}."
+            )
+        flux = self._validated(X, reset=True)
+        self.wavelength_out_, self._matrix = self._plan(flux.shape[1])
         return self
 
-    def _plan(
-        self, n_features: int
-    ) -> tuple[
-        NDArray[np.float64] | None,
-        tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]] | None,
-    ]:
-        """Return the output wavelengths and the weights, None where there is nothing to do."""
+    def _validated(self, X: ArrayLike, *, reset: bool) -> FloatMatrix:
+        return validate_data(
+            self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", reset=reset
+        )
+
+    def _plan(self, n_features: int) -> tuple[NDArray[np.float64] | None, csr_array | None]:
+        """Return the output wavelengths and the matrix, None where there is nothing to do."""
         if self.wavelength_in is None and self.wavelength_out is None:
             return None, None
         if self.wavelength_in is None:
@@ -206,15 +296,15 @@ class Resampler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             return source, None
         target = as_wavelength(self.wavelength_out, "wavelength_out")
         _check_covered(source, target)
-        return target, linear_weights(source, target)
+        return target, _METHODS[self.method][0](source, target)
 
-    def transform(self, X: ArrayLike) -> NDArray[np.floating]:
-        """Interpolate every spectrum.
+    def transform(self, X: ArrayLike) -> FloatMatrix:
+        """Resample every spectrum.
 
         Parameters
         ----------
         X : array-like of shape (n_spectra, n_pixels_in)
-            Spectra sampled at `wavelength_in`.
+            Spectra sampled at `wavelength_in`; NaN marks bad pixels.
 
         Returns
         -------
@@ -222,12 +312,50 @@ class Resampler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             Spectra sampled at `wavelength_out`, float32 where `X` is float32.
         """
         check_is_fitted(self)
-        flux = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        if self._weights is None:
-            return flux
-        left, right, weight = self._weights
-        weight = weight.astype(flux.dtype)
-        return (1 - weight) * flux[:, left] + weight * flux[:, right]
+        return self._apply(resample, self._validated(X, reset=False))
+
+    def propagate_ivar(self, ivar: ArrayLike) -> FloatMatrix:
+        """Return the inverse variances of the resampled spectra.
+
+        Input pixels are taken as independent, and those without information as masked: what
+        `transform` gives for fluxes that are NaN there has these inverse variances. Neighbouring
+        output pixels share input pixels and are correlated, which inverse variances cannot tell.
+
+        Parameters
+        ----------
+        ivar : array-like of shape (n_spectra, n_pixels_in)
+            Inverse variances of the input pixels; 0, a negative value or NaN marks a bad pixel.
+
+        Returns
+        -------
+        ndarray of shape (n_spectra, n_pixels_out)
+            Inverse variances of the output pixels, 0 where `transform` gives NaN; float32 where
+            `ivar` is float32.
+
+        Raises
+        ------
+        ValueError
+            If `ivar` does not have one column per input pixel, or has infinite values.
+        """
+        check_is_fitted(self)
+        weight = check_array(
+            ivar, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", input_name="ivar"
+        )
+        if weight.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"ivar has {weight.shape[1]} pixels per spectrum, but the spectra that the "
+                f"resampler was fitted to have {self.n_features_in_}: one value per pixel is "
+                "needed."
+            )
+        return self._apply(resample_ivar, weight)
+
+    def _apply(self, function: Callable[..., None], rows: FloatMatrix) -> FloatMatrix:
+        """Return what a function of blocks of rows and the matrix makes of all rows."""
+        if self._matrix is None:
+            return rows
+        least_share = _METHODS[self.method][1] - _ROUNDING
+        settings = {"matrix": self._matrix.astype(rows.dtype), "least_share": least_share}
+        return map_rows(partial(function, **settings), rows, self._matrix.shape[0])
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return one name per output pixel.
@@ -249,5 +377,6 @@ class Resampler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

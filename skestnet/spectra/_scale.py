@@ -4,42 +4,45 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import validate_data
+
+from skestnet.spectra._blocks import FloatMatrix, map_rows, row_mean, row_median
 
 # Below this fraction of the mean absolute flux a median is noise, and dividing by it explodes.
 _SMALLEST_MEDIAN = 1e-3
 
 
-def _nonzero(scale: NDArray[np.floating]) -> NDArray[np.floating]:
+def _nonzero(scale: FloatMatrix) -> FloatMatrix:
     """Return `scale` with 1 in place of 0, so that a constant spectrum becomes 0, not NaN."""
     return np.where(scale == 0, np.ones_like(scale), scale)
 
 
-def scale_minmax(flux: NDArray[np.floating]) -> NDArray[np.floating]:
+def scale_minmax(flux: FloatMatrix, out: FloatMatrix) -> None:
     """Map every row linearly to [0, 1]."""
-    low = flux.min(axis=1, keepdims=True)
-    span = flux.max(axis=1, keepdims=True) - low
-    return (flux - low) / _nonzero(span)
+    low = np.fmin.reduce(flux, axis=1, keepdims=True)
+    span = np.fmax.reduce(flux, axis=1, keepdims=True) - low
+    np.subtract(flux, low, out=out)
+    np.divide(out, _nonzero(span), out=out)
 
 
-def scale_median(flux: NDArray[np.floating]) -> NDArray[np.floating]:
+def scale_median(flux: FloatMatrix, out: FloatMatrix) -> None:
     """Divide every row by its absolute median."""
-    median = np.abs(np.median(flux, axis=1, keepdims=True))
-    floor = _SMALLEST_MEDIAN * np.abs(flux).mean(axis=1, keepdims=True)
-    return flux / _nonzero(np.maximum(median, floor))
+    floor = _SMALLEST_MEDIAN * row_mean(np.abs(flux, out=out))
+    out[:] = flux
+    np.divide(flux, _nonzero(np.maximum(np.abs(row_median(out)), floor)), out=out)
 
 
-def scale_standard(flux: NDArray[np.floating]) -> NDArray[np.floating]:
+def scale_standard(flux: FloatMatrix, out: FloatMatrix) -> None:
     """Shift and divide every row to mean 0 and standard deviation 1."""
     # From [0, 1] first: fluxes in cgs units are near 1e-17, and their squares underflow float32.
-    unit = scale_minmax(flux)
-    unit -= unit.mean(axis=1, keepdims=True)
-    return unit / _nonzero(unit.std(axis=1, keepdims=True))
+    scale_minmax(flux, out)
+    np.subtract(out, row_mean(out), out=out)
+    np.divide(out, _nonzero(np.sqrt(row_mean(out * out))), out=out)
 
 
-_METHODS: dict[str, Callable[[NDArray[np.floating]], NDArray[np.floating]]] = {
+_METHODS: dict[str, Callable[[FloatMatrix, FloatMatrix], None]] = {
     "minmax": scale_minmax,
     "median": scale_median,
     "standard": scale_standard,
@@ -51,6 +54,7 @@ class FluxScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     Row by row and without memory: nothing is learnt in `fit`, and a spectrum is scaled in the
     same way whatever spectra come with it. The result does not depend on the unit of the flux.
+    Pixels that are NaN stay NaN and do not enter the statistics.
 
     Parameters
     ----------
@@ -102,7 +106,7 @@ class FluxScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_spectra, n_pixels)
-            Spectra.
+            Spectra; NaN marks bad pixels.
         y : None, default=None
             Ignored.
 
@@ -114,29 +118,34 @@ class FluxScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If `method` is not one of the three names.
+            If `method` is not one of the three names, or a flux is infinite.
         """
         self._function()
-        validate_data(self, X, dtype=[np.float64, np.float32])
+        self._validated(X, reset=True)
         return self
 
-    def transform(self, X: ArrayLike) -> NDArray[np.floating]:
+    def transform(self, X: ArrayLike) -> FloatMatrix:
         """Scale every spectrum.
 
         Parameters
         ----------
         X : array-like of shape (n_spectra, n_pixels)
-            Spectra.
+            Spectra; NaN marks bad pixels.
 
         Returns
         -------
         ndarray of shape (n_spectra, n_pixels)
             Scaled spectra, float32 where `X` is float32.
         """
-        flux = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        return self._function()(flux)
+        flux = self._validated(X, reset=False)
+        return map_rows(self._function(), flux, flux.shape[1])
 
-    def _function(self) -> Callable[[NDArray[np.floating]], NDArray[np.floating]]:
+    def _validated(self, X: ArrayLike, *, reset: bool) -> FloatMatrix:
+        return validate_data(
+            self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", reset=reset
+        )
+
+    def _function(self) -> Callable[[FloatMatrix, FloatMatrix], None]:
         if not isinstance(self.method, str) or self.method not in _METHODS:
             raise ValueError(
                 f"method={self.method!r} is not known. Choose one of {sorted(_METHODS)}."
@@ -146,5 +155,6 @@ class FluxScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
+        tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

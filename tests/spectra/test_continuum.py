@@ -4,7 +4,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.interpolate import LSQUnivariateSpline
 
 from skestnet.spectra import ContinuumNormalizer, lamost_grid
-from skestnet.spectra._continuum import absolute_level, fit_continuum, spline_basis
+from skestnet.spectra._continuum import absolute_level
+from skestnet.spectra._spline import BinnedSpline, fit_spline, spline_basis
 
 BALMER = (4102, 4341, 4861, 6563)
 
@@ -25,7 +26,7 @@ def test_one_fit_is_the_least_squares_spline_of_scipy(stars):
     basis = spline_basis(wavelength, 8)
     inner = np.quantile(wavelength, np.linspace(0, 1, 8))[1:-1]
     plain = [LSQUnivariateSpline(wavelength, row, inner)(wavelength) for row in flux]
-    fit = fit_continuum(flux, basis, n_iter=0, lower=2, upper=3)
+    fit = fit_spline(flux, np.ones_like(flux), basis, n_iter=0, lower=2, upper=3) @ basis.T
     assert_allclose(fit, plain, rtol=1e-8)
     assert_allclose(basis.T @ basis, np.eye(10), atol=1e-12)
 
@@ -33,17 +34,38 @@ def test_one_fit_is_the_least_squares_spline_of_scipy(stars):
 def test_rejection_against_a_loop(stars):
     wavelength, continuum, line = stars
     flux = continuum * line + 0.02 * np.random.default_rng(0).normal(size=continuum.shape)
+    share = np.random.default_rng(1).choice([0, 0.5, 1], p=[0.1, 0.1, 0.8], size=flux.shape)
     basis = spline_basis(wavelength, 6)
     projector = basis @ np.linalg.pinv(basis)
-    for row, fitted in zip(
-        flux, fit_continuum(flux, basis, n_iter=4, lower=2, upper=3), strict=True
-    ):
-        fit, good = projector @ row, np.ones(row.size, dtype=bool)
+    fitted = fit_spline(flux, share, basis, n_iter=4, lower=2, upper=3) @ basis.T
+    for row, weight, result in zip(flux, share, fitted, strict=True):
+        fit, good = projector @ row, weight
         for _ in range(4):
-            sigma = np.sqrt(np.mean((row - fit)[good] ** 2))
-            good = (row - fit >= -2 * sigma) & (row - fit <= 3 * sigma)
-            fit = projector @ np.where(good, row, fit)
-        assert_allclose(fitted, fit, rtol=1e-9)
+            sigma = np.sqrt(np.average((row - fit) ** 2, weights=good))
+            good = weight * ((row - fit >= -2 * sigma) & (row - fit <= 3 * sigma))
+            fit = projector @ (good * row + (1 - good) * fit)
+        assert_allclose(result, fit, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("n_pixels", "widths"), [(300, {1}), (900, {2, 3}), (3909, {7, 8})])
+def test_bins(n_pixels, widths):
+    """A spline has the same coefficients in bins and at pixels, NaN or not."""
+    spline = BinnedSpline.from_basis(spline_basis(np.arange(n_pixels), 8))
+    assert set(spline.size.tolist()) <= widths
+    assert spline.size.sum() == n_pixels
+    assert_allclose(spline.on_bins.T @ spline.on_bins, np.eye(10), atol=1e-12)
+    flux = np.random.default_rng(0).normal(size=(3, 10)) @ spline.on_pixels.T
+    means, share = spline.bin(flux)
+    assert_allclose(means @ spline.on_bins @ spline.on_pixels.T, flux, atol=1e-11)
+    assert_array_equal(share, 1)
+    flux[0, 20:60] = np.nan
+    plain = np.split(flux, spline.start[1:], axis=1)
+    counts = np.array([np.isfinite(part).sum(axis=1) for part in plain]).T
+    sums = np.array([np.nansum(part, axis=1) for part in plain]).T
+    means, share = spline.bin(flux)
+    assert_allclose(share, counts / spline.size)
+    assert_allclose(means[counts > 0], (sums / np.maximum(counts, 1))[counts > 0], atol=1e-13)
+    assert_array_equal(np.isnan(means), counts == 0)
 
 
 def test_lines_are_recovered(stars):
@@ -76,14 +98,32 @@ def test_scale_of_the_flux_does_not_matter(stars):
     assert_allclose(normaliser.transform(tiny), expected, rtol=1e-4)
 
 
-def test_spectra_do_not_influence_each_other(stars):
-    wavelength, continuum, line = stars
-    flux = (continuum * line + 0.3 * np.random.default_rng(5).normal(size=(10, 1000))).astype("f4")
-    normaliser = ContinuumNormalizer(wavelength).fit(flux)
+@pytest.mark.parametrize("n_pixels", [1000, 3909])
+def test_spectra_do_not_influence_each_other(n_pixels):
+    rng = np.random.default_rng(5)
+    flux = rng.normal(1, 0.3, (150, n_pixels)).astype("f4")
+    flux[3, 100:200] = np.nan
+    normaliser = ContinuumNormalizer().fit(flux)
     together = normaliser.transform(flux)
     alone = np.vstack([normaliser.transform(row[np.newaxis]) for row in flux])
     assert together.dtype == np.float32
     assert_allclose(together, alone, rtol=1e-6)
+    threads = normaliser.set_params(n_jobs=2).transform(np.asfortranarray(flux))
+    assert_array_equal(threads, together)
+
+
+def test_bad_pixels_stay_bad_and_do_not_count(stars):
+    wavelength, continuum, line = stars
+    flux = continuum * line
+    normaliser = ContinuumNormalizer(wavelength).fit(flux)
+    bad = np.random.default_rng(7).random(flux.shape) < 0.05
+    bad[:, 480:600] = True  # between the lines
+    bad[4] = True
+    normal = normaliser.transform(np.where(bad, np.nan, flux))
+    assert_array_equal(np.isnan(normal), bad)
+    assert_allclose(normal[~bad], normaliser.transform(flux)[~bad], atol=0.01)
+    # the control: what is at the bad pixels would matter
+    assert np.abs(normaliser.transform(np.where(bad, 0.0, flux)) - line)[~bad].max() > 0.1
 
 
 def test_no_wavelength_means_evenly_spaced_pixels(stars):
@@ -115,7 +155,8 @@ def test_hopeless_spectra_stay_finite(dtype):
     assert np.isfinite(normal).all()
     assert_array_equal(normal[0], 0)
     assert_allclose(normal[1], -20)  # 1 / floor
-    assert (np.abs(normal) <= np.abs(flux) / (0.049 * absolute_level(flux.astype("f8")))).all()
+    level = absolute_level(flux.astype("f8"), np.empty(flux.shape))
+    assert (np.abs(normal) <= np.abs(flux) / (0.049 * level)).all()
 
 
 @pytest.mark.parametrize(
@@ -135,6 +176,11 @@ def test_hopeless_spectra_stay_finite(dtype):
 def test_messages(params, message):
     with pytest.raises(ValueError, match=message):
         ContinuumNormalizer(**params).fit(np.ones((2, 3)))
+
+
+def test_infinite_flux_is_refused():
+    with pytest.raises(ValueError, match="infinity"):
+        ContinuumNormalizer().fit([[1.0, np.inf]])
 
 
 def test_real_model_spectra(data_dir):

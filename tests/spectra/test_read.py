@@ -6,9 +6,14 @@ import pytest
 from astropy.io import fits
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skestnet.spectra import SpectrumReadError, read_spectra
+from skestnet.spectra._read import SpectrumReadError, read_spectra
 
-OBSID = {"lamost-dr1": "55862-B6212_sp06-003", "sdss": "0445-55539-0069"}
+OBSID = {
+    "lamost-dr1": "55862-B6212_sp06-003",
+    "sdss": "0445-55539-0069",
+    "sdss-upper": "0445-55539-0069",
+    "sdss-5": "015143-59630-27021597842679140",
+}
 BANDS = [f"snr_{band}" for band in "ugriz"]
 
 
@@ -45,6 +50,25 @@ def test_gzip_is_recognised_by_content(tmp_path, lamost_file):
     assert_array_equal(read_spectra(path).flux[0], read_spectra(lamost_file).flux[0])
 
 
+def test_one_changed_bit_is_refused_where_the_file_has_checksums(tmp_path, any_file):
+    path = tmp_path / "x.fits"
+    any_file[1].writeto(path, checksum=True)
+    with fits.open(path) as hdus:
+        start = hdus[-1].fileinfo()["datLoc"]
+    content = bytearray(path.read_bytes())
+    content[start + 1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(SpectrumReadError, match=r"x\.fits is a .*damaged.* match .*DATASUM"):
+        read_spectra(path)
+
+
+def test_checksums_agree_with_astropy(tmp_path, any_file):
+    any_file[1].writeto(tmp_path / "x.fits", checksum=True)
+    read_spectra(tmp_path / "x.fits")
+    with fits.open(tmp_path / "x.fits") as hdus:
+        assert all(hdu.verify_checksum() == hdu.verify_datasum() == 1 for hdu in hdus)
+
+
 def test_meta_of_every_layout(tmp_path, survey_file):
     name, hdus = survey_file
     hdus.writeto(tmp_path / "x.fits")
@@ -57,7 +81,7 @@ def test_meta_of_every_layout(tmp_path, survey_file):
         assert_allclose(snr, [1.5, 2.5, 3.5, 4.5, np.nan])
     else:
         # RA and DEC of the header are the centre of the plate
-        assert (row["obsid"], row["ra"], row["dec"]) == (OBSID["sdss"], 126.5, 28.4)
+        assert (row["obsid"], row["ra"], row["dec"]) == (OBSID[name], 126.5, 28.4)
         assert row["redshift"] == 0.25
         assert_allclose(snr, [1, 2, 3, 4, 5])
 
@@ -77,9 +101,9 @@ def test_a_bare_image_has_empty_meta(lamost_file):
 
 @pytest.mark.parametrize("part", [0.0, 0.03, 0.1, 0.5, 0.9, 0.999])
 @pytest.mark.parametrize("compress", [False, True])
-def test_truncated_file(tmp_path, survey_file, part, compress):
+def test_truncated_file(tmp_path, any_file, part, compress):
     path = tmp_path / "cut.fits"
-    survey_file[1].writeto(path)
+    any_file[1].writeto(path)
     content = gzip.compress(path.read_bytes()) if compress else path.read_bytes()
     path.write_bytes(content[: int(part * len(content))])
     with pytest.raises(SpectrumReadError, match=r"cut\.fits is (a truncated|not a FITS)"):
@@ -137,6 +161,67 @@ def test_content_that_breaks_its_layout_names_the_file(tmp_path, columns):
         read_spectra(tmp_path / "odd.fits")
 
 
+def test_a_damaged_row_of_wavelengths_is_not_taken_for_the_early_layout(tmp_path, columns):
+    rows = np.array([columns["flux"], columns["ivar"], columns["wavelength"], *np.zeros((2, 40))])
+    rows[2, 7] = np.nan
+    header = fits.Header({"TELESCOP": "LAMOST", "COEFF0": 3.5682, "COEFF1": 1e-4})
+    fits.PrimaryHDU(rows.astype("f4"), header).writeto(tmp_path / "x.fits")
+    with pytest.raises(SpectrumReadError, match=r"looks like a LAMOST image.*increasing"):
+        read_spectra(tmp_path / "x.fits")
+
+
+@pytest.fixture
+def good_and_bad(tmp_path, lamost_file):
+    (tmp_path / "notes.fits").write_text("hello")
+    return [lamost_file, tmp_path / "absent.fits", tmp_path / "notes.fits", tmp_path, lamost_file]
+
+
+def test_collected_errors(good_and_bad):
+    with pytest.warns(UserWarning, match="3 of 5 files could not be read.*absent.fits does not"):
+        spectra = read_spectra(good_and_bad, on_error="collect")
+    assert spectra.meta["file"].tolist() == [str(good_and_bad[0])] * 2
+    assert spectra.errors["file"].tolist() == [str(path) for path in good_and_bad[1:4]]
+    for error, part in zip(
+        spectra.errors["error"], ["does not exist", "not a FITS file", "is a folder"], strict=True
+    ):
+        assert part in error
+
+
+def test_no_error_no_warning(lamost_file):
+    spectra = read_spectra([lamost_file], on_error="collect")
+    assert (len(spectra.errors), spectra.errors.colnames) == (0, ["file", "error"])
+    assert read_spectra([lamost_file]).errors.colnames == ["file", "error"]
+
+
+def test_collecting_nothing_raises(good_and_bad):
+    with pytest.raises(SpectrumReadError, match=r"None of the 3 files .*absent\.fits does not"):
+        read_spectra(good_and_bad[1:4], on_error="collect")
+
+
+def test_unknown_on_error(lamost_file):
+    with pytest.raises(ValueError, match=r"on_error='ignore'.*'raise', 'collect'"):
+        read_spectra([lamost_file], on_error="ignore")
+
+
+def test_parallel_reading_gives_the_same(tmp_path, columns, good_and_bad):
+    files = []
+    for i in range(8):
+        rows = [columns[name] + i for name in ("flux", "ivar", "wavelength", "and_mask")]
+        files.append(tmp_path / f"{i}.fits")
+        fits.PrimaryHDU(np.array([*rows, rows[-1]], dtype="f4")).writeto(files[-1])
+    files += good_and_bad
+    with pytest.warns(UserWarning, match="3 of 13"):
+        one = read_spectra(files, on_error="collect")
+    with pytest.warns(UserWarning, match="3 of 13"):
+        two = read_spectra(files, on_error="collect", n_jobs=2)
+    assert (two.meta["file"] == one.meta["file"]).all()
+    assert (two.errors["error"] == one.errors["error"]).all()
+    for name in ("wavelength", "flux", "ivar", "mask", "and_mask"):
+        assert_array_equal(getattr(two, name), getattr(one, name))
+    with pytest.raises(SpectrumReadError, match=r"notes\.fits is not"):
+        read_spectra([*files[:8], tmp_path / "notes.fits"], n_jobs=2)
+
+
 def test_progress_bar(lamost_file, capsys):
     read_spectra([lamost_file])
     assert capsys.readouterr().err == ""
@@ -167,8 +252,3 @@ def test_real_files(data_dir):
         assert_array_equal(spectra.ivar[i], ivar)
     assert "" not in spectra.meta["obsid"]
     assert np.isfinite(spectra.snr).all()
-
-
-def test_real_desi_file_is_another_kind(data_dir):
-    with pytest.raises(SpectrumReadError, match=r"FIBERMAP .*B_WAVELENGTH .*Supported are"):
-        read_spectra(next((data_dir / "fits").glob("desi-*")))

@@ -61,5 +61,22 @@ def test_median_near_zero_is_floored():
 def test_messages():
     with pytest.raises(ValueError, match=r"method='max' .* \['median', 'minmax', 'standard'\]"):
         FluxScaler("max").fit([[1.0]])
-    with pytest.raises(ValueError, match="NaN"):
-        FluxScaler().fit([[np.nan]])
+    with pytest.raises(ValueError, match="infinity"):
+        FluxScaler().fit([[np.inf]])
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("method", METHODS)
+def test_bad_pixels_stay_bad_and_do_not_count(flux, method, dtype):
+    flux = flux.astype(dtype)
+    expected = FluxScaler(method).fit_transform(flux[:, :20])
+    longer = np.insert(flux[:, :20], [0, 3, 3, 7, 20], np.nan, axis=1)
+    longer = np.vstack([longer, np.full_like(longer[:2], np.nan), longer])
+    scaled = FluxScaler(method).fit_transform(longer)
+    assert scaled.dtype == dtype
+    assert_array_equal(np.isnan(scaled), np.isnan(longer))
+    kept = scaled[~np.isnan(longer)].reshape(24, 20)
+    assert_allclose(kept, np.vstack([expected] * 2), rtol=1e-4 if dtype == "f4" else 1e-12)
+    # A spectrum without bad pixels is scaled as if there were none in the others.
+    mixed = np.vstack([flux, np.full_like(flux[:1], np.nan)])
+    assert_array_equal(FluxScaler(method).transform(mixed)[:12], FluxScaler(method).transform(flux))

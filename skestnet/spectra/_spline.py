@@ -1,0 +1,131 @@
+"""Least-squares splines with fixed knots that reject what deviates, for many spectra at once."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import BSpline
+
+from skestnet.spectra._blocks import FloatMatrix
+
+# Fewer pixels than this for each coefficient, and the continuum follows the lines.
+_PIXELS_PER_COEFFICIENT = 4
+# The rejection looks at bins of at most so many pixels: still narrower than the lines of a white
+# dwarf, at an eighth of the cost. Grids too short for so many bins per coefficient get finer ones.
+_PIXELS_PER_BIN = 8
+_BINS_PER_COEFFICIENT = 40
+# Multiplications up to which OpenBLAS starts no threads: with busy cores, waiting for them takes
+# many times as long as the work.
+_UNTHREADED = 2**18
+
+
+def spline_basis(wavelength: NDArray[np.float64], n_knots: int) -> NDArray[np.float64]:
+    """Return an orthonormal basis, shape (n_pixels, n_coefficients), of splines on a grid.
+
+    The knots hold equally many pixels between them. Short grids get fewer knots, then a lower
+    degree: one constant up to seven pixels.
+    """
+    n_pixels = wavelength.size
+    n_coefficients = int(np.clip(n_pixels // _PIXELS_PER_COEFFICIENT, 1, n_knots + 2))
+    degree = min(3, n_coefficients - 1)
+    if degree == 0:
+        return np.full((n_pixels, 1), n_pixels**-0.5)
+    knots = np.quantile(wavelength, np.linspace(0, 1, n_coefficients - degree + 1))
+    padded = np.concatenate([[knots[0]] * degree, knots, [knots[-1]] * degree])
+    design = BSpline.design_matrix(wavelength, padded, degree).toarray()
+    return np.linalg.qr(design)[0]
+
+
+@dataclass(frozen=True)
+class BinnedSpline:
+    """Bins of neighbouring pixels, and the splines on a grid as seen by bins and by pixels.
+
+    Attributes
+    ----------
+    start : ndarray of shape (n_bins,)
+        First pixel of each bin.
+    size : ndarray of shape (n_bins,)
+        Number of pixels of each bin.
+    on_bins : ndarray of shape (n_bins, n_coefficients)
+        Orthonormal basis of the means of the splines over the bins.
+    on_pixels : ndarray of shape (n_pixels, n_coefficients)
+        The same splines, at every pixel.
+    """
+
+    start: NDArray[np.intp]
+    size: NDArray[np.intp]
+    on_bins: NDArray[np.float64]
+    on_pixels: NDArray[np.float64]
+
+    @classmethod
+    def from_basis(cls, basis: NDArray[np.float64]) -> Self:
+        """Choose the bins for a basis on pixels."""
+        n_pixels, n_coefficients = basis.shape
+        width = n_pixels // (_BINS_PER_COEFFICIENT * n_coefficients)
+        n_bins = -(-n_pixels // int(np.clip(width, 1, _PIXELS_PER_BIN)))
+        edge = np.arange(n_bins + 1) * n_pixels // n_bins
+        start, size = edge[:-1], np.diff(edge)
+        on_bins, mixing = np.linalg.qr(np.add.reduceat(basis, start) / size[:, np.newaxis])
+        return cls(start, size, on_bins, np.linalg.solve(mixing.T, basis.T).T)
+
+    def bin(self, flux: FloatMatrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the mean of the good pixels of each bin, NaN where none, and their share."""
+        total = np.add.reduceat(flux, self.start, axis=1).astype(np.float64)
+        if not np.isnan(total).any():
+            return total / self.size, np.ones_like(total)
+        good = ~np.isnan(flux)
+        total = np.add.reduceat(np.where(good, flux, 0), self.start, axis=1)
+        count = np.add.reduceat(good, self.start, axis=1, dtype=np.float64)
+        mean = np.divide(total, count, out=np.full_like(count, np.nan), where=count > 0)
+        return mean, count / self.size
+
+
+def product(left: FloatMatrix, right: FloatMatrix, out: FloatMatrix | None = None) -> FloatMatrix:
+    """Return ``left @ right``, computed a few rows at a time."""
+    if out is None:
+        out = np.empty((len(left), right.shape[1]), dtype=left.dtype)
+    step = max(1, _UNTHREADED // right.size)
+    for start in range(0, len(left), step):
+        rows = slice(start, start + step)
+        np.matmul(left[rows], right, out=out[rows])
+    return out
+
+
+def fit_spline(
+    flux: NDArray[np.float64],
+    share: NDArray[np.float64],
+    basis: NDArray[np.float64],
+    *,
+    n_iter: int,
+    lower: float,
+    upper: float,
+) -> FloatMatrix:
+    """Return the coefficients of the continuum of every row, deviating bins replaced by the fit.
+
+    A bin of which only a share is good counts as that much of it, the rest being replaced. In
+    float64: a rounding error that flips one rejected bin would move the whole fit.
+    """
+    coefficients, transposed = product(flux, basis), np.ascontiguousarray(basis.T)
+    good = share
+    for _ in range(n_iter):
+        residual = flux - product(coefficients, transposed)
+        sigma = _root_mean_square(residual, good)
+        inside = (residual >= -lower * sigma) & (residual <= upper * sigma)
+        good = np.where(inside, share, 0.0)
+        # Replacing the rest by the fit leaves it no residual.
+        coefficients = coefficients + product(good * residual, basis)
+    return coefficients
+
+
+def _root_mean_square(
+    residual: NDArray[np.float64], good: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the scatter of the good bins of every row, shape (n_rows, 1).
+
+    Not the median absolute deviation: of a noiseless spectrum it is so small that the shoulders
+    of a line, which the first fit undershoots, are rejected too and the fit never rises.
+    """
+    total, count = np.einsum("ij,ij->i", good * residual, residual), good.sum(axis=1)
+    mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
+    return np.sqrt(mean)[:, np.newaxis]

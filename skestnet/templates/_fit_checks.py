@@ -1,0 +1,57 @@
+"""What TemplateFitRegressor refuses, and what it warns of."""
+
+import warnings
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+
+from skestnet.templates._match import TemplateFit
+from skestnet.templates._model import SPEED_OF_LIGHT
+
+_NAMED_ROWS = 5
+
+
+def check_parameters(values: Mapping[str, Any]) -> None:
+    """Refuse parameters of the regressor that are out of their range."""
+    for name, least in (("continuum_degree", 0), ("max_steps", 1)):
+        if not (isinstance(values[name], Integral) and int(values[name]) >= least):
+            raise ValueError(f"{name}={values[name]!r}: expected an integer of at least {least}.")
+    if not _between(values["tol"], 0, np.inf):
+        raise ValueError(f"tol={values['tol']!r}: expected a number above 0.")
+    width, velocity = values["half_width"], values["max_velocity"]
+    if width is not None and not _between(width, 0, np.inf):
+        raise ValueError(f"half_width={width!r}: expected a width in Angstrom above 0, or None.")
+    if velocity != 0 and not _between(velocity, 0, SPEED_OF_LIGHT):
+        raise ValueError(
+            f"max_velocity={velocity!r}: expected a speed in km/s, 0 or below that of light."
+        )
+
+
+def _between(value: Any, low: float, high: float) -> bool:
+    return isinstance(value, Real) and low < float(value) < high
+
+
+def refuse_rows(wrong: NDArray[np.bool_], message: str) -> None:
+    """Raise `message`, the first wrong rows in place of ``{rows}``, unless no row is wrong."""
+    rows = np.flatnonzero(wrong)
+    if rows.size:
+        names = ", ".join(map(str, rows[:_NAMED_ROWS]))
+        more = f" and {rows.size - _NAMED_ROWS} more" if rows.size > _NAMED_ROWS else ""
+        raise ValueError(message.format(rows=f"row{'s' * (rows.size > 1)} {names}{more}"))
+
+
+def warn_of_failures(found: TemplateFit) -> None:
+    """Say once how many fits failed; the caller's caller is where it is said."""
+    failed, limited = int((~found.converged).sum()), int(found.at_limit.sum())
+    if failed or limited:
+        warnings.warn(
+            f"Of {len(found.dof)} spectra {failed} did not converge (try a larger max_steps) and "
+            f"{limited} ended at a limit of the templates' labels or of the velocity. "
+            "measure(X, ivar) tells which, in converged and at_limit.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
