@@ -2,10 +2,18 @@
 
 import pytest
 from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skestnet import AdaptiveWeighter, EstNetRegressor
-from skestnet.spectra import ContinuumNormalizer, FluxScaler, Resampler
+from skestnet.spectra import (
+    ContinuumNormalizer,
+    CosmicRayClipper,
+    FluxScaler,
+    MaskedPixelImputer,
+    Resampler,
+)
+from skestnet.templates import TemplateFitRegressor
 
 # Small, but trained enough for the check that asks for R2 > 0.5.
 SMALL = {
@@ -48,6 +56,8 @@ TRANSFORMERS = [
     FluxScaler("standard"),
     ContinuumNormalizer(),
     Resampler(),
+    MaskedPixelImputer(),
+    CosmicRayClipper(),
 ]
 
 
@@ -78,4 +88,19 @@ def test_weighter(estimator, check):
 
 @checks_of(*TRANSFORMERS)
 def test_transformers(estimator, check):
+    check(estimator)
+
+
+# The checks' random labels are rightly fitted at their limits.
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@checks_of(TemplateFitRegressor())
+def test_template_fit(estimator, check):
+    check(estimator)
+
+
+PREPARE = make_pipeline(MaskedPixelImputer(), FluxScaler("standard"))
+
+
+@checks_of(EstNetRegressor(**SMALL, preprocess=PREPARE, augment=0.05))
+def test_regressor_with_fresh_noise(estimator, check):
     check(estimator)

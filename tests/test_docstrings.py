@@ -9,7 +9,13 @@ import pytest
 
 numpydoc = pytest.importorskip("numpydoc.docscrape")
 
-MODULES = ["skestnet", "skestnet.nn", "skestnet.spectra", "skestnet.datasets"]
+MODULES = [
+    "skestnet",
+    "skestnet.nn",
+    "skestnet.spectra",
+    "skestnet.templates",
+    "skestnet.datasets",
+]
 NO_DEFAULT = inspect.Parameter.empty
 
 

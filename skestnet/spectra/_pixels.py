@@ -23,9 +23,7 @@ def pixel_edges(wavelength: FloatArray) -> FloatArray:
     return np.concatenate([[first], middle, [last]])
 
 
-def pixel_matrix(
-    edges_in: FloatArray, edges_out: FloatArray, sigma: ArrayLike = 0.0
-) -> csr_array:
+def pixel_matrix(edges_in: FloatArray, edges_out: FloatArray, sigma: ArrayLike = 0.0) -> csr_array:
     """Return the sparse (n_out, n_in) average over output pixels of blurred input pixels.
 
     Each input pixel is a box of constant flux density, blurred by a Gaussian line-spread function.

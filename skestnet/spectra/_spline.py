@@ -6,6 +6,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import BSpline
+from scipy.sparse import csr_array
 
 from skestnet.spectra._blocks import FloatMatrix
 
@@ -43,18 +44,18 @@ class BinnedSpline:
 
     Attributes
     ----------
-    start : ndarray of shape (n_bins,)
-        First pixel of each bin.
     size : ndarray of shape (n_bins,)
         Number of pixels of each bin.
+    summing : csr_array of shape (n_bins, n_pixels)
+        Ones where a pixel belongs to a bin.
     on_bins : ndarray of shape (n_bins, n_coefficients)
         Orthonormal basis of the means of the splines over the bins.
     on_pixels : ndarray of shape (n_pixels, n_coefficients)
         The same splines, at every pixel.
     """
 
-    start: NDArray[np.intp]
     size: NDArray[np.intp]
+    summing: csr_array
     on_bins: NDArray[np.float64]
     on_pixels: NDArray[np.float64]
 
@@ -65,20 +66,24 @@ class BinnedSpline:
         width = n_pixels // (_BINS_PER_COEFFICIENT * n_coefficients)
         n_bins = -(-n_pixels // int(np.clip(width, 1, _PIXELS_PER_BIN)))
         edge = np.arange(n_bins + 1) * n_pixels // n_bins
-        start, size = edge[:-1], np.diff(edge)
-        on_bins, mixing = np.linalg.qr(np.add.reduceat(basis, start) / size[:, np.newaxis])
-        return cls(start, size, on_bins, np.linalg.solve(mixing.T, basis.T).T)
+        # Integers, so that sums are of the type of what is summed.
+        summing = csr_array((np.ones(n_pixels, dtype=np.int8), np.arange(n_pixels), edge))
+        size = np.diff(edge)
+        on_bins, mixing = np.linalg.qr(summing @ basis / size[:, np.newaxis])
+        return cls(size, summing, on_bins, np.linalg.solve(mixing.T, basis.T).T)
 
     def bin(self, flux: FloatMatrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the mean of the good pixels of each bin, NaN where none, and their share."""
-        total = np.add.reduceat(flux, self.start, axis=1).astype(np.float64)
+        total = self._sums(flux)
         if not np.isnan(total).any():
             return total / self.size, np.ones_like(total)
         good = ~np.isnan(flux)
-        total = np.add.reduceat(np.where(good, flux, 0), self.start, axis=1)
-        count = np.add.reduceat(good, self.start, axis=1, dtype=np.float64)
+        total, count = self._sums(np.where(good, flux, 0)), self._sums(good.astype(flux.dtype))
         mean = np.divide(total, count, out=np.full_like(count, np.nan), where=count > 0)
         return mean, count / self.size
+
+    def _sums(self, pixels: FloatMatrix) -> NDArray[np.float64]:
+        return np.ascontiguousarray((self.summing @ pixels.T).T, dtype=np.float64)
 
 
 def product(left: FloatMatrix, right: FloatMatrix, out: FloatMatrix | None = None) -> FloatMatrix:
@@ -107,9 +112,9 @@ def fit_spline(
     float64: a rounding error that flips one rejected bin would move the whole fit.
     """
     coefficients, transposed = product(flux, basis), np.ascontiguousarray(basis.T)
-    good = share
+    good, residual = share, np.empty_like(flux)
     for _ in range(n_iter):
-        residual = flux - product(coefficients, transposed)
+        np.subtract(flux, product(coefficients, transposed, residual), out=residual)
         sigma = _root_mean_square(residual, good)
         inside = (residual >= -lower * sigma) & (residual <= upper * sigma)
         good = np.where(inside, share, 0.0)

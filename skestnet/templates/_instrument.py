@@ -1,7 +1,6 @@
 """Noiseless spectra as an instrument receives them: Doppler shift, line-spread function, pixels."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray

@@ -45,6 +45,17 @@ class TemplateFit:
         ran against the edge of templates whose labels do not fill a rectangle.
     at_limit : ndarray of bool of shape (n_spectra,)
         Whether a label or the velocity is at its limit and chi-squared falls beyond.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skestnet.templates import TemplateFitRegressor
+    >>> pixel, depth = np.arange(40.0), np.linspace(0.1, 0.9, 9)
+    >>> def line(depth):
+    ...     return 1 - depth * np.exp(-0.5 * ((pixel - 20) / 4) ** 2)
+    >>> found = TemplateFitRegressor().fit(line(depth[:, np.newaxis]), depth).measure([line(0.33)])
+    >>> found.labels.round(2), found.converged, found.dof
+    (array([[0.33]]), array([ True]), array([37.]))
     """
 
     labels: FloatArray

@@ -119,6 +119,10 @@ def repeated(hdus):
     hdus["R_WAVELENGTH"].data[3] = hdus["R_WAVELENGTH"].data[2] * (1 + 1e-8)
 
 
+def far_away(hdus):
+    hdus["B_WAVELENGTH"].data[-1] += 100
+
+
 def without_ivar(hdus):
     del hdus["R_IVAR"]
 
@@ -143,6 +147,7 @@ def cut(hdus):
 BREACHES = {
     shifted: "pixels lie .* do not share one wavelength grid",
     repeated: "pixels lie",
+    far_away: "pixels lie",
     without_ivar: "R_IVAR",
     without_mask: "Z_MASK",
     without_camera: r"has the cameras \['B', 'R'\], but B, R and Z, or BRZ",

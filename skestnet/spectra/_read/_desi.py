@@ -82,11 +82,13 @@ def _placed(cameras: list[_Camera]) -> list[_Camera]:
 
 
 def _check_steps(steps: NDArray[np.float64]) -> None:
-    """Refuse cameras whose pixels interleave, or lie too close together to be told apart."""
-    if steps.size and steps.min() < 0.9 * np.median(steps):
+    """Refuse cameras whose pixels interleave, leave a gap, or cannot be told apart."""
+    usual = np.median(steps)
+    odd = steps[abs(steps - usual) > 0.1 * usual]
+    if odd.size:
         raise ValueError(
-            f"pixels lie {steps.min():.3g} A apart where {np.median(steps):.3g} A is usual: its "
-            "cameras do not share one wavelength grid, so they cannot be joined exactly."
+            f"pixels lie {odd[0]:.3g} A apart where {usual:.3g} A is usual: its cameras do not "
+            "share one wavelength grid, so they cannot be joined exactly."
         )
 
 
