@@ -7,7 +7,7 @@ alternate in one process, and the ratios are taken round by round. First the res
 every transformer with a plain loop over a few spectra. Memory is the peak of all allocations during
 `transform`, output included, over the size of the input.
 
-About 2 minutes on two cores; ``--quick`` about 5 seconds.
+About a minute on two cores; ``--quick`` a few seconds.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from skestnet.spectra._pixels import pixel_edges, pixel_matrix
-from skestnet.spectra._resample import linear_weights
+from skestnet.spectra._pixels import pixel_edges
+from skestnet.spectra._resample import linear_matrix, overlap_matrix
 
 FloatArray = NDArray[np.float64]
 Vectors = Sequence[NDArray[Any]]
@@ -49,17 +49,13 @@ def _apply(matrix: csr_array | None, rows: NDArray[Any]) -> NDArray[Any]:
 
 
 def _linear(wavelength: FloatArray, grid: FloatArray) -> _Plan:
-    left, right, weight = linear_weights(wavelength, grid)
-    rows, columns = np.tile(np.arange(grid.size), 2), np.concatenate([left, right])
-    share = np.concatenate([1 - weight, weight])
-    matrix = csr_array((share, (rows, columns)), shape=(grid.size, wavelength.size))
-    return _Plan(matrix, (grid < wavelength[0]) | (grid > wavelength[-1]))
+    outside = (grid < wavelength[0]) | (grid > wavelength[-1])
+    return _Plan(linear_matrix(wavelength, grid), outside)
 
 
 def _flux_conserving(wavelength: FloatArray, grid: FloatArray) -> _Plan:
     edges = pixel_edges(wavelength)
-    matrix = pixel_matrix(edges, pixel_edges(grid))
-    return _Plan(matrix, (grid < edges[0]) | (grid > edges[-1]))
+    return _Plan(overlap_matrix(wavelength, grid), (grid < edges[0]) | (grid > edges[-1]))
 
 
 METHODS = {"linear": _linear, "flux-conserving": _flux_conserving}

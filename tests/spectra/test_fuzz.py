@@ -249,6 +249,11 @@ def test_images_of_another_shape_and_type(tmp_path, shape, bits):
     assert (spectra is not None) == (shape == (5, 1))
 
 
+def test_a_size_in_a_comment_is_no_size(tmp_path, any_file):
+    any_file[1][0].header["HISTORY"] = "cut from an image with NAXIS   = 4096"
+    assert len(read_spectra_of(tmp_path / "x.fits", stored(any_file[1]))) > 0
+
+
 @pytest.mark.parametrize("content", [b"", b"SIMPLE", b"\x1f\x8b", b"PK\x03\x04", b"\0" * 5000])
 def test_beginnings_of_files(tmp_path, content):
     assert outcome(tmp_path / "x.fits", content) is None

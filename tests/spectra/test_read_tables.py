@@ -252,6 +252,14 @@ def test_other_tables_say_what_is_supported(tmp_path):
         read_spectra(tmp_path / "x.csv")
 
 
+def test_csv_of_spreadsheets_and_tables_without_commas(tmp_path):
+    (tmp_path / "x.csv").write_bytes(b"\xef\xbb\xbf" + b"Wave, Flux, Err\r\n4000, 1, 2\r\n")
+    assert read_spectra(tmp_path / "x.csv").ivar[0] == 0.25
+    (tmp_path / "x.txt").write_text("wave flux err\n4000 1 2\n")
+    with pytest.raises(SpectrumReadError, match=r"x\.txt is not .*'wave flux err.*CSV with"):
+        read_spectra(tmp_path / "x.txt")
+
+
 def test_a_damaged_archive(tmp_path, spectrum):
     write_npz(tmp_path / "x.npz", spectrum)
     content = (tmp_path / "x.npz").read_bytes()

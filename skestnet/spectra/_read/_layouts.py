@@ -115,7 +115,7 @@ def _open(content: bytes) -> tuple[Any, tuple[Layout, ...]]:
     if content.startswith(_ZIP_MAGIC):
         return np.load(io.BytesIO(content), allow_pickle=False), _ARCHIVES
     # Bytes that are no text become question marks, which no column is named by.
-    return content.decode(errors="replace"), _TEXTS
+    return content.decode("utf-8-sig", errors="replace"), _TEXTS
 
 
 def _describe(opened: Any) -> str:

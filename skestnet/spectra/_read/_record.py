@@ -21,13 +21,13 @@ _FILTERS = {
 
 
 class Record(NamedTuple):
-    """One spectrum; `bad` marks pixels that the file excludes besides those without error."""
+    """One spectrum; `mask` marks what the file excludes besides the pixels without error."""
 
     wavelength: NDArray[np.float64]
     flux: NDArray[np.float32]
     ivar: NDArray[np.float32]
     and_mask: NDArray[np.int64]
-    bad: NDArray[np.bool_]
+    mask: NDArray[np.bool_]
     meta: dict[str, Any]
 
 
@@ -38,7 +38,7 @@ def make_record(
     ivar: ArrayLike,
     meta: dict[str, Any],
     and_mask: ArrayLike | None = None,
-    bad: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
 ) -> Record:
     """Return a record of vectors of one length in the types of `Spectra`, or raise ValueError."""
     scale = _positive(as_wavelength(numbers(wavelength, "wavelength"), "wavelength"))
@@ -48,7 +48,7 @@ def make_record(
         flux=_single(flux, "flux"),
         ivar=_single(ivar, "ivar"),
         and_mask=none if and_mask is None else _flags(and_mask),
-        bad=none != 0 if bad is None else numbers(bad, "mask", kinds="biuf") != 0,
+        mask=none != 0 if mask is None else numbers(mask, "mask", kinds="biuf") != 0,
         meta=meta,
     )
     _check_lengths(record)

@@ -8,6 +8,8 @@ from astropy.io import fits
 from skestnet.spectra._read._lamost import coadd
 from skestnet.spectra._read._record import Record, make_meta, make_record
 
+_WANTED = {"Z", "SN_MEDIAN", "PLUG_RA", "PLUG_DEC", "RACAT", "DECCAT", "FIELD", "MJD", "CATALOGID"}
+
 
 def is_sdss(hdus: fits.HDUList) -> bool:
     """Say whether COADD is a table of pixels."""
@@ -34,7 +36,7 @@ def _results(hdus: fits.HDUList) -> dict[str, Any]:
     if len(hdus) < 3 or not isinstance(hdus[2], fits.BinTableHDU) or len(hdus[2].data) != 1:
         return {}
     row = hdus[2].data[0]
-    return {name.upper(): row[name] for name in hdus[2].columns.names}
+    return {n.upper(): row[n] for n in hdus[2].columns.names if n.upper() in _WANTED}
 
 
 def _meta(header: fits.Header, results: dict[str, Any]) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def read_columns(names: Iterable[str], column: Callable[[str], Column]) -> list[
         "wavelength": _angstrom(found),
         "flux": flux,
         "ivar": _ivar(found),
-        "bad": found["mask"].values if "mask" in found else None,
+        "mask": found["mask"].values if "mask" in found else None,
         "and_mask": found["and_mask"].values if "and_mask" in found else None,
     }
     like_flux = {n: _like(v, flux, n) for n, v in per_pixel.items() if v is not None}
@@ -71,7 +71,7 @@ def _matrix(values: NDArray[Any]) -> NDArray[Any]:
 
 def _like(values: NDArray[Any], flux: NDArray[Any], name: str) -> NDArray[Any]:
     """Return values in the shape of the fluxes; one vector may serve all spectra."""
-    if name in ("bad", "and_mask"):
+    if name in ("mask", "and_mask"):
         values = _unpacked(values, flux.shape[1])
     if values.shape not in (flux.shape, flux.shape[1:]):
         raise ValueError(f"{name} has shape {values.shape}, but flux has {flux.shape}.")
@@ -169,18 +169,18 @@ def read_archive(archive: Any) -> list[Record]:
 
 def is_ecsv(text: str) -> bool:
     """Say whether a text is an ECSV table of a spectrum."""
-    return text.startswith("# %ECSV") and is_spectrum(_header(text))
+    return text.startswith("# %ECSV") and is_spectrum(_header(text, r"[,\s]+"))
 
 
 def is_csv(text: str) -> bool:
     """Say whether a text is a CSV table of a spectrum."""
-    return is_spectrum(_header(text))
+    return is_spectrum(_header(text, ","))
 
 
-def _header(text: str) -> list[str]:
+def _header(text: str, separator: str) -> list[str]:
     """Return the column names: the first line that is not a comment."""
     lines = (line for line in text.splitlines() if line.strip() and not line.startswith("#"))
-    return [name.strip("\"' ") for name in re.split(r"[,\s]+", next(lines, ""))]
+    return [name.strip("\"' ") for name in re.split(separator, next(lines, ""))]
 
 
 def read_ecsv(text: str) -> list[Record]:
