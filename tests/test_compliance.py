@@ -56,8 +56,10 @@ TRANSFORMERS = [
     FluxScaler("standard"),
     ContinuumNormalizer(),
     Resampler(),
+    Resampler(method="flux-conserving"),
     MaskedPixelImputer(),
     CosmicRayClipper(),
+    CosmicRayClipper(replace="median"),
 ]
 
 

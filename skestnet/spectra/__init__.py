@@ -9,8 +9,9 @@ from skestnet.spectra._medium import air_from_vacuum, vacuum_from_air
 from skestnet.spectra._quality import QualityReport, usable_spectra
 from skestnet.spectra._read import SpectrumReadError, read_spectra
 from skestnet.spectra._read._specutils import register_specutils_loader
-from skestnet.spectra._resample import Resampler, lamost_grid
+from skestnet.spectra._resample import Resampler
 from skestnet.spectra._scale import FluxScaler
+from skestnet.spectra._wavelength import lamost_grid
 
 __all__ = [
     "BalmerCheck",

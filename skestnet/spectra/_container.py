@@ -9,12 +9,13 @@ from astropy import units as u
 from astropy.table import Table
 from numpy.typing import ArrayLike, NDArray
 
-from skestnet.spectra._medium import vacuum_from_air, wavelength_vector
+from skestnet.spectra._medium import vacuum_from_air
 from skestnet.spectra._rebin import no_information, rebin, rebin_both
 from skestnet.spectra._redshift import as_floats, at_rest, one_redshift_each, redshift_of
 from skestnet.spectra._specutils import arrays_of, members
 from skestnet.spectra._tables import checked_errors, empty_meta, stack_tables
 from skestnet.spectra._vectors import as_vectors, check_pixels, once_each, row_numbers
+from skestnet.spectra._wavelength import as_wavelength
 
 # LAMOST writes -9999 where it measured nothing.
 MISSING = -9999.0
@@ -115,7 +116,7 @@ class Spectra:
         *,
         errors: Table | None = None,
     ) -> None:
-        self.wavelength = once_each(lambda row: wavelength_vector(row, "wavelength"), wavelength)
+        self.wavelength = once_each(lambda row: as_wavelength(row, "wavelength"), wavelength)
         self.flux = as_vectors(flux, np.float32, "flux")
         self.ivar = as_vectors(ivar, np.float32, "ivar")
         check_pixels(self.wavelength, flux=self.flux, ivar=self.ivar)
@@ -171,7 +172,7 @@ class Spectra:
         >>> Spectra.from_matrix([4000.0, 4001.0, 4002.0], np.ones((5, 3)))
         <Spectra: 5 spectra, 3 pixels, 4000.0-4002.0 A>
         """
-        grid = wavelength_vector(wavelength, "wavelength")
+        grid = as_wavelength(wavelength, "wavelength")
         matrix = np.asarray(flux, dtype=np.float32)
         if matrix.ndim != 2:
             raise ValueError(
@@ -407,7 +408,7 @@ class Spectra:
         ValueError
             If `grid` does not increase strictly, or `masked` or `method` is not one of its names.
         """
-        target = wavelength_vector(grid, "grid")
+        target = as_wavelength(grid, "grid")
         return rebin(self.wavelength, self.flux, self.mask, target, masked, method)
 
     def to_matrices(
@@ -446,5 +447,5 @@ class Spectra:
         >>> star.to_matrices([4000.0, 4000.5, 4002.0])
         (array([[ 1.,  2., nan]], dtype=float32), array([[4., 8., 0.]], dtype=float32))
         """
-        target = wavelength_vector(grid, "grid")
+        target = as_wavelength(grid, "grid")
         return rebin_both(self.wavelength, self.flux, self.ivar, self.mask, target, masked, method)

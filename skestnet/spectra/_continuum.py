@@ -11,8 +11,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skestnet.spectra._blocks import FloatMatrix, map_rows, row_mean, row_median
 from skestnet.spectra._gaps import fill_gaps, find_gaps
-from skestnet.spectra._resample import wavelength_of_features
 from skestnet.spectra._spline import BinnedSpline, fit_spline, product, spline_basis
+from skestnet.spectra._wavelength import wavelength_of_features
 
 
 def absolute_level(flux: FloatMatrix, work: FloatMatrix) -> FloatMatrix:

@@ -6,8 +6,6 @@ import numpy as np
 from astropy import units as u
 from numpy.typing import ArrayLike, NDArray
 
-from skestnet.spectra._resample import as_wavelength
-
 FloatArray = NDArray[np.float64]
 
 _ULTRAVIOLET = 2000.0  # Angstrom: below, wavelengths are given in vacuum by custom
@@ -126,15 +124,3 @@ def _refractive_index(vacuum: FloatArray) -> FloatArray:
     # The relation has poles in the ultraviolet, where it is not used.
     square = (1e4 / np.maximum(vacuum, _ULTRAVIOLET)) ** 2
     return 1 + 0.05792105 / (238.0185 - square) + 0.00167917 / (57.362 - square)
-
-
-def in_angstrom(values: Any) -> Any:
-    """Return a Quantity of wavelength, frequency or energy in Angstrom, anything else as it is."""
-    if isinstance(values, u.Quantity):
-        return values.to_value(u.AA, u.spectral())
-    return values
-
-
-def wavelength_vector(values: ArrayLike | u.Quantity, name: str) -> FloatArray:
-    """Return `values` in Angstrom as a strictly increasing vector, or say what is wrong."""
-    return as_wavelength(in_angstrom(values), name)

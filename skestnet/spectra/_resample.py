@@ -12,73 +12,10 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skestnet.spectra._blocks import FloatMatrix, map_rows
 from skestnet.spectra._pixels import pixel_edges, pixel_matrix
+from skestnet.spectra._wavelength import as_wavelength, wavelength_of_features
 
 # Survey files store wavelengths in float32, so the same grid differs by 1e-7 between files.
 _EDGE_TOLERANCE = 1e-6
-
-
-def lamost_grid(
-    n_pixels: int = 3909, wmin: float = 4000.0, wmax: float = 8000.0
-) -> NDArray[np.float64]:
-    """Return the wavelength grid of the paper: evenly spaced pixels, both ends included.
-
-    Parameters
-    ----------
-    n_pixels : int, default=3909
-        Number of pixels.
-    wmin : float, default=4000.0
-        First wavelength, in Angstrom.
-    wmax : float, default=8000.0
-        Last wavelength, in Angstrom.
-
-    Returns
-    -------
-    ndarray of shape (n_pixels,)
-        Wavelengths in Angstrom, float64.
-
-    References
-    ----------
-    .. [1] Xie et al. 2025, "An adaptive parameter estimator for poor-quality spectral data of
-       white dwarfs", A&A 704, A37, section 3.
-
-    Examples
-    --------
-    >>> from skestnet.spectra import lamost_grid
-    >>> grid = lamost_grid()
-    >>> grid.shape, float(grid[0]), float(grid[-1])
-    ((3909,), 4000.0, 8000.0)
-    """
-    return np.linspace(wmin, wmax, n_pixels)
-
-
-def as_wavelength(values: ArrayLike, name: str) -> NDArray[np.float64]:
-    """Return ``values`` as a strictly increasing float64 vector, or say what is wrong."""
-    wavelength = np.asarray(values, dtype=np.float64)
-    if wavelength.ndim != 1 or wavelength.size == 0:
-        raise ValueError(
-            f"{name} has shape {wavelength.shape}, but a one-dimensional array of at least one "
-            "wavelength is needed."
-        )
-    bad = np.flatnonzero(~(np.diff(wavelength) > 0) | ~np.isfinite(wavelength[1:]))
-    if bad.size or not np.isfinite(wavelength[0]):
-        at = int(bad[0]) if bad.size else 0
-        raise ValueError(
-            f"{name} must be finite and strictly increasing, but is not near position {at}: "
-            f"{wavelength[at : at + 2]}. Try sorting the pixels by wavelength and dropping "
-            "repeated ones."
-        )
-    return wavelength
-
-
-def wavelength_of_features(values: ArrayLike, name: str, n_features: int) -> NDArray[np.float64]:
-    """Return ``values`` checked by `as_wavelength`, one wavelength per feature."""
-    wavelength = as_wavelength(values, name)
-    if wavelength.size != n_features:
-        raise ValueError(
-            f"{name} has {wavelength.size} wavelengths, but X has {n_features} features: one "
-            "wavelength per column is needed."
-        )
-    return wavelength
 
 
 def linear_weights(

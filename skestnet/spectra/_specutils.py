@@ -6,8 +6,8 @@ import numpy as np
 from astropy.nddata import InverseVariance
 from numpy.typing import NDArray
 
-from skestnet.spectra._medium import in_angstrom
 from skestnet.spectra._rebin import no_information
+from skestnet.spectra._wavelength import in_angstrom
 
 
 def is_spectrum(spectrum: Any) -> bool:
@@ -65,8 +65,10 @@ def _ivar(spectrum: Any) -> NDArray[np.float64]:
             f"uncertainty is a {type(uncertainty).__name__}, but a StdDevUncertainty, "
             "VarianceUncertainty or InverseVariance of astropy.nddata is needed."
         )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inverse = uncertainty.represent_as(InverseVariance)
+    inverse = uncertainty
+    if not isinstance(uncertainty, InverseVariance):  # the detour by the variance would round
+        with np.errstate(divide="ignore", invalid="ignore"):
+            inverse = uncertainty.represent_as(InverseVariance)
     unit, own = getattr(spectrum.flux, "unit", None), inverse.unit
     ivar = np.asarray(inverse.array, dtype=np.float64)
     if unit is not None and own is not None:

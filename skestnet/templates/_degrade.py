@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 from tqdm.auto import tqdm
 
 from skestnet.spectra._container import Spectra
-from skestnet.spectra._resample import as_wavelength, lamost_grid
+from skestnet.spectra._wavelength import as_wavelength, lamost_grid
 from skestnet.templates._draws import Draw, Exponential, Normal, RandomSource, streams
 from skestnet.templates._expose import PIXEL_STREAMS, Exposure
 from skestnet.templates._instrument import NO_BLUR, Instrument

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skestnet.spectra._resample import as_wavelength
+from skestnet.spectra._wavelength import as_wavelength
 from skestnet.templates._checks import (
     OPTIONAL_LOG_LABELS,
     checked_flux,

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skestnet.spectra._container import Spectra
-from skestnet.spectra._resample import as_wavelength
+from skestnet.spectra._wavelength import as_wavelength
 
 FloatArray = NDArray[np.float64]
 

@@ -6,12 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skestnet.spectra._medium import (
-    air_from_vacuum,
-    in_angstrom,
-    vacuum_from_air,
-    wavelength_vector,
-)
+from skestnet.spectra._medium import air_from_vacuum, vacuum_from_air
+from skestnet.spectra._wavelength import as_wavelength, in_angstrom
 
 # Wavelengths in air and vacuum on the page "Vacuum and air wavelengths" of SDSS.
 PUBLISHED = {"H-beta": (4861.363, 4862.721), "[O III]": (4958.911, 4960.295),
@@ -80,6 +76,6 @@ def test_any_spectral_unit_to_angstrom():
     assert_allclose(in_angstrom([0.4, 0.5] * u.um), [4000, 5000])
     assert_allclose(in_angstrom(2.99792458e14 * u.Hz), 1e4)
     assert in_angstrom("as it is") == "as it is"
-    assert_allclose(wavelength_vector([400, 500] * u.nm, "grid"), [4000, 5000])
+    assert_allclose(as_wavelength([400, 500] * u.nm, "grid"), [4000, 5000])
     with pytest.raises(ValueError, match="grid must be finite and strictly increasing"):
-        wavelength_vector([5e14, 6e14] * u.Hz, "grid")
+        as_wavelength([5e14, 6e14] * u.Hz, "grid")

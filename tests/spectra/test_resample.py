@@ -209,3 +209,11 @@ def test_messages_of_other_inputs():
         resampler.propagate_ivar([[1.0, 2.0]])
     with pytest.raises(ValueError, match="ivar contains infinity"):
         resampler.propagate_ivar([[1.0, np.inf, 1.0]])
+
+
+def test_wavelengths_may_carry_units():
+    from astropy import units as u
+
+    flux = np.array([[1.0, 2.0, 4.0]])
+    inside = Resampler([400, 410, 420] * u.nm, [4050.0, 4150.0]).fit_transform(flux)
+    assert_allclose(inside, [[1.5, 3.0]])

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skestnet.spectra._pixels import gaussian_sigma, pixel_edges, pixel_matrix
-from skestnet.spectra._resample import lamost_grid
+from skestnet.spectra._wavelength import lamost_grid
 from skestnet.templates._grid import TemplateGrid
 
 WAVELENGTH = np.linspace(4000.0, 5000.0, 401)

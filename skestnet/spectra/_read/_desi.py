@@ -7,7 +7,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from skestnet.spectra._read._record import Record, band_snr, make_meta, make_record
-from skestnet.spectra._resample import as_wavelength
+from skestnet.spectra._wavelength import as_wavelength
 
 # Cameras write the same grid with rounding errors of 1e-13; its pixels are 1e-4 wide.
 _SAME_PIXEL = 1e-6

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skestnet.spectra._container import MISSING
-from skestnet.spectra._resample import as_wavelength
+from skestnet.spectra._wavelength import as_wavelength
 
 # Centre and full width at half maximum in Angstrom of the SDSS filters: Fukugita et al. 1996,
 # AJ 111, 1748, table 2.
