@@ -2,15 +2,14 @@
 
 Three questions, on the data folder that SKESTNET_DATA names:
 
-1. files: does every LAMOST and SDSS file load?
+1. files: does every LAMOST, SDSS and DESI file load?
 2. stars: how well do EstNet and baselines estimate Teff and log g of the 131 real LAMOST stars that
    have pipeline labels, or of those that pass the paper's quality cuts and reach down to the
    grid's 4135 A (the script says how many)? Held fixed: the Pipeline, the folds (5, shuffled anew
    for each seed), the labels. So few stars are not what a network is made for.
 3. dwarf: what does EstNet say of a real SDSS white dwarf, having seen only Koester (2010) models
-   degraded to LAMOST quality? The degradation is a first simple one: resolution, reddening,
-   velocity, calibration warp, and noise with the colour of real LAMOST noise. A test set of the
-   same kind, with known truth, stands beside it.
+   degraded to LAMOST quality (SpectrumDegrader, with noise and gaps sampled from real LAMOST
+   spectra)? A test set of the same kind, with known truth, stands beside it.
 
 About 12 minutes on two cores; ``--quick`` under a minute (one seed, few epochs, nothing saved).
 """
@@ -26,8 +25,6 @@ import numpy as np
 import pandas as pd
 from _results import data_folder, paper_metrics, print_table, save_table
 from lightgbm import LGBMRegressor
-from scipy.interpolate import RegularGridInterpolator
-from scipy.ndimage import gaussian_filter1d
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.dummy import DummyRegressor
@@ -38,7 +35,15 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skestnet import EstNetRegressor, PredictiveDistribution, predict_dist
-from skestnet.spectra import FluxScaler, Spectra, lamost_grid, read_spectra, usable_spectra
+from skestnet.spectra import (
+    FluxScaler,
+    MaskedPixelImputer,
+    Spectra,
+    lamost_grid,
+    read_spectra,
+    usable_spectra,
+)
+from skestnet.templates import NoisePatterns, SpectrumDegrader, TemplateGrid, simulate_survey
 
 LABELS = ("teff", "logg")
 SEEDS = (0, 1, 2)
@@ -48,15 +53,14 @@ GRID = lamost_grid(977 * BINNING)
 STAR_GRID = GRID[-944 * BINNING :]  # from 4135 A: some of the stars have no blue end
 DWARF_FILE = "spec-sdss-wdtools-sample.fits"
 
-RESOLUTION = 1800
-PIXEL_DEX = 1e-4  # of the model grid, in log10 wavelength
-SIGMA_PIXELS = 1 / (RESOLUTION * np.log(10) * PIXEL_DEX * 2.355)
-SPEED_OF_LIGHT = 299_792.458  # km/s
+RANGES = {"teff": (6_000, 50_000), "logg": (7.0, 9.0)}
 
 
-def matrix(spectra: Spectra, grid: np.ndarray) -> np.ndarray:
-    """Interpolate to a grid, bridge bad pixels, and average four pixels."""
-    flux = spectra.to_matrix(grid, masked="bridge")
+def matrix(spectra: Spectra, grid: np.ndarray, masked: str = "bridge") -> np.ndarray:
+    """Interpolate to a grid and average four pixels; bad ones are bridged or filled."""
+    flux = spectra.to_matrix(grid, masked=masked)
+    if masked == "nan":
+        flux = MaskedPixelImputer().fit_transform(flux)
     return flux.reshape(len(flux), -1, BINNING).mean(axis=2)
 
 
@@ -76,8 +80,7 @@ def metric_rows(about: dict[str, Any], y_true: np.ndarray, y_pred: np.ndarray) -
 
 
 def files(folder: Path) -> list[dict]:
-    paths = sorted(path for path in (folder / "fits").glob("*.fits*") if "desi" not in path.name)
-    spectra = read_spectra(paths, verbose=1)
+    spectra = read_spectra(sorted((folder / "fits").glob("*.fits*")), verbose=1)
     return [
         {
             "file": Path(row["file"]).name,
@@ -148,48 +151,15 @@ def stars(folder: Path, quick: bool) -> list[dict]:
 # ---- 3. dwarf ------------------------------------------------------------------------------
 
 
-def koester(folder: Path) -> tuple[np.ndarray, RegularGridInterpolator]:
-    """Return wavelengths and the interpolator of log flux, broadened to survey resolution."""
-    with np.load(folder / "models_da_koester2010_svo.npz") as grid:
-        teff, logg = np.unique(grid["teff"]), np.unique(grid["logg"])
-        order = np.lexsort((grid["logg"], grid["teff"]))
-        flux = gaussian_filter1d(grid["flux"][order].astype(float), SIGMA_PIXELS, axis=1)
-        wavelength = grid["wavelength"]
-    table = np.log(flux).reshape(len(teff), len(logg), -1)
-    return wavelength, RegularGridInterpolator((np.log10(teff), logg), table)
-
-
 def degraded(folder: Path, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw white dwarfs and put their model spectra to LAMOST quality, S/N 1 to 60."""
-    rng = np.random.default_rng(seed)
-    wavelength, log_flux = koester(folder)
-    y = np.column_stack([10 ** rng.uniform(3.8, 4.7, n), rng.uniform(7.0, 9.0, n)])
-    noise = noise_shapes(folder, wavelength)
-    X = np.empty((n, len(GRID) // BINNING), dtype=np.float32)
-    x = np.log(wavelength / 6000) / np.log(1.5)
-    for i, (teff, logg) in enumerate(y):
-        reddening = 0.4 * np.log(10) * 3.1 * rng.exponential(0.03) * (6000 / wavelength) ** 1.3
-        warp = np.polynomial.polynomial.polyval(x, rng.normal(0, 0.05, 4))
-        flux = np.exp(log_flux((np.log10(teff), logg)) - reddening + warp)
-        flux /= np.median(flux)
-        sigma = noise[rng.integers(len(noise))] / np.exp(rng.uniform(np.log(1), np.log(60)))
-        flux += sigma * rng.standard_normal(len(flux))
-        shifted = wavelength * (1 + rng.normal(0, 60) / SPEED_OF_LIGHT)
-        X[i] = np.interp(GRID, shifted, flux).reshape(-1, BINNING).mean(axis=1)
-    return X, y
-
-
-def noise_shapes(folder: Path, wavelength: np.ndarray) -> np.ndarray:
-    """Return the noise of real LAMOST spectra, 1 at the median pixel of 4000-5500 A."""
-    with np.load(folder / "real_lamost_lrs_stars.npz") as stored:
-        ivar, grid = stored["ivar"], stored["wavelength"]
-    inside = (grid >= 4000) & (grid <= 8000)
-    ivar, grid = ivar[:, inside], grid[inside]
-    ivar = ivar[(ivar > 0).mean(axis=1) > 0.95]
-    blue = grid < 5500
-    sigma = [np.interp(wavelength, grid[row > 0], row[row > 0] ** -0.5) for row in ivar]
-    level = [np.median(row[(row > 0) & blue]) ** -0.5 for row in ivar]
-    return np.array(sigma) / np.array(level)[:, None]
+    models = TemplateGrid.read(folder / "models_da_koester2010_svo.npz").select(**RANGES)
+    stars = read_spectra(folder / "real_lamost_lrs_stars.npz")
+    degrader = SpectrumDegrader(
+        models.wavelength, GRID, snr=(1, 60), noise=NoisePatterns.from_spectra(stars, GRID)
+    )
+    survey = simulate_survey(models, n, degrader=degrader, random_state=seed)
+    return matrix(survey.spectra, GRID, masked="nan"), survey.labels
 
 
 def catalogue_row(folder: Path, obsid: str) -> pd.Series:
