@@ -32,6 +32,27 @@ def test_seeds():
     assert output.count("EstNet") == 2
 
 
+def test_preprocessing():
+    output = _run("bench_preprocessing.py", "--quick")
+    assert output.count("ContinuumNormalizer") == 2
+    assert "times_the_loop_median" in output
+
+
+@pytest.mark.usefixtures("data_dir")
+def test_template_fit():
+    output = _run("bench_template_fit.py", "--quick")
+    assert "largest_relative_error" in output
+    assert output.count("teff") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("data_dir")
+def test_real_dwarfs():
+    output = _run("bench_real_dwarfs.py", "--quick")
+    assert "the wavelengths are in air" in output
+    assert output.count("50 spectra") == output.count("52 spectra") == 6
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("data_dir")
 def test_real_lamost():
@@ -39,9 +60,11 @@ def test_real_lamost():
     assert all(f"== {name} ==" in output for name in ("files", "stars", "dwarf"))
     assert output.count("LAMOST image") == 13
     assert output.count("SDSS spectrum") == 1
+    assert output.count("DESI spectra") == 5
 
 
-def test_real_lamost_says_what_it_needs(monkeypatch):
+@pytest.mark.parametrize("name", ["real_lamost", "real_dwarfs", "template_fit"])
+def test_scripts_say_what_they_need(monkeypatch, name):
     monkeypatch.delenv("SKESTNET_DATA", raising=False)
     with pytest.raises(AssertionError, match="SKESTNET_DATA is not set"):
-        _run("bench_real_lamost.py", "--quick")
+        _run(f"bench_{name}.py", "--quick")
