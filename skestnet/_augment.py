@@ -60,7 +60,8 @@ class Preparation(NamedTuple):
         if changed.shape != flux.shape:
             raise ValueError(
                 f"augment returned spectra of shape {changed.shape} for {flux.shape}: the shape "
-                "must not change. Bring the spectra to their pixels before fit."
+                "must not change. A SpectrumDegrader for spectra at their pixels is "
+                "SpectrumDegrader(pixels, pixels, resolution=None, velocity=0)."
             )
         return changed.astype(np.float32, copy=False)
 

@@ -291,8 +291,9 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is out of its range, if `X` or `y` is not finite, if there are fewer
-            than two samples, or if weights are negative or all zero.
+            If a parameter is out of its range, if `X` or `y` is not finite (NaN in `X` may pass
+            with `preprocess`), if there are fewer than two samples, or if weights are negative or
+            all zero.
         FloatingPointError
             If the loss becomes infinite or NaN; the message says when and what to lower.
 
@@ -362,7 +363,8 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
         NotFittedError
             If `fit` was not called.
         ValueError
-            If `X` is not finite or has another number of pixels than in `fit`.
+            If `X` is not finite (NaN may pass with `preprocess`) or has another number of pixels
+            than in `fit`.
         """
         flux = self._check_flux(X)
         moments = map_features(self.net_, flux, partial(dropout_moments, self.net_.module_.output))
@@ -399,7 +401,8 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
         NotFittedError
             If `fit` was not called.
         ValueError
-            If `X` is not finite or has another number of pixels than in `fit`.
+            If `X` is not finite (NaN may pass with `preprocess`) or has another number of pixels
+            than in `fit`.
         """
         flux = self._check_flux(X)
         n_draws = self.n_draws if n_draws is None else n_draws

@@ -74,6 +74,16 @@ def test_no_torch_in_the_numpy_layer(file):
     assert breaches(imported(file), WITH_TORCH) == set()
 
 
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith("spectra/")])
+def test_spectra_know_no_templates(file):
+    assert breaches(imported(file), {"skestnet.templates", "skestnet.datasets"}) == set()
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith("templates/")])
+def test_templates_know_no_data_sets(file):
+    assert breaches(imported(file), {"skestnet.datasets"}) == set()
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_optional_dependencies_are_imported_inside_functions(file):
     optional = {"matplotlib", "pandas", "lightgbm", "pyarrow", "xgboost", "catboost", "ngboost"}

@@ -13,7 +13,7 @@ on two cores.
 # A grid of models
 # ----------------
 # ``make_white_dwarf_grid`` comes with the package. Its closed-form spectra follow model atmospheres
-# to 1%, and it is there to try things out; for science, read a real grid with
+# to 1.3% rms, and it is there to try things out; for science, read a real grid with
 # ``TemplateGrid.read``.
 
 import matplotlib.pyplot as plt

@@ -10,18 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 from skestnet.spectra._container import Spectra
 from skestnet.spectra._line_fit import line_gain, line_offsets, peak_velocity
 from skestnet.spectra._medium import air_from_vacuum
-from skestnet.spectra._redshift import SPEED_OF_LIGHT
+from skestnet.spectra._wavelength import BALMER_LINES, SPEED_OF_LIGHT
 
 FloatArray = NDArray[np.float64]
 
-# Wavelengths in vacuum, in Angstrom: NIST, means over the fine structure.
-_LINES = {
-    "H-alpha": 6564.61,
-    "H-beta": 4862.69,
-    "H-gamma": 4341.69,
-    "H-delta": 4102.90,
-    "H-epsilon": 3971.20,
-}
+# H8 is too close to its neighbours.
+_LINES = {name: line for name, line in BALMER_LINES.items() if name != "H8"}
 _REFERENCE = _LINES["H-beta"]
 _AIR_VELOCITY = SPEED_OF_LIGHT * float(air_from_vacuum(_REFERENCE) / _REFERENCE - 1)
 

@@ -390,13 +390,15 @@ class Spectra:
             Wavelengths, in Angstrom where they have no unit, strictly increasing, such as
             ``lamost_grid()``.
         masked : {"nan", "keep", "bridge"}, default="nan"
-            What to do with the pixels marked bad: "nan" gives NaN wherever a bad pixel would
-            take part; "keep" uses their flux as it is, such as the zeros that `usable_spectra`
-            looks for; "bridge" interpolates between the good pixels on both sides.
+            What to do with the pixels marked bad: "nan" leaves them out and gives NaN where they
+            are missed, see `method`; "keep" uses their flux as it is, such as the zeros that
+            `usable_spectra` looks for; "bridge" interpolates between the good pixels on both
+            sides.
         method : {"linear", "flux-conserving"}, default="linear"
-            "linear" interpolates at `grid`. "flux-conserving" gives the mean over each pixel
-            around `grid`, whose edges lie halfway between the wavelengths: it loses no light,
-            and is to be preferred for pixels wider than those of the spectra.
+            "linear" interpolates at `grid`, between two good pixels. "flux-conserving" gives the
+            mean over each pixel around `grid`, whose edges lie halfway between the wavelengths:
+            over its good part, if that is at least half. It loses no light, and is to be
+            preferred for pixels wider than those of the spectra.
 
         Returns
         -------
@@ -431,8 +433,8 @@ class Spectra:
             What `to_matrix` returns.
         ivar : ndarray of float32 of shape (n_spectra, n_pixels)
             Inverse variances of `flux`: ``1 / sum(w**2 / ivar)`` for a flux that is the sum of
-            ``w * flux`` of the pixels. 0 outside the pixels of a spectrum, and wherever a bad
-            pixel takes part, whatever `masked` says. Neighbouring pixels that share a pixel of
+            ``w * flux`` of the pixels. 0 outside the pixels of a spectrum, and where too many are
+            bad, whatever `masked` says. Neighbouring pixels that share a pixel of
             the spectrum have correlated errors, which no inverse variance can express.
 
         Raises

@@ -73,7 +73,7 @@ class MaskedPixelImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     there is only one side, the gap gets the median of that side. Good pixels are not changed.
 
     Bad pixels travel as NaN through the other transformers of this module, which ignore them;
-    this one, put last, makes spectra for estimators that refuse NaN.
+    this one, before or after the scaling, makes spectra for estimators that refuse NaN.
 
     Parameters
     ----------

@@ -9,39 +9,54 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from skestnet.spectra._pixels import pixel_edges
-from skestnet.spectra._resample import linear_matrix, overlap_matrix
+from skestnet.spectra._resample import LEAST_COVERED, linear_matrix, overlap_matrix
+from skestnet.spectra._wavelength import EDGE_TOLERANCE
 
 FloatArray = NDArray[np.float64]
 Vectors = Sequence[NDArray[Any]]
 
 _BATCH = 256  # spectra transformed at once, so that memory stays small
-_DUST = 1e-9  # shares of a pixel that come from rounding its edges
+# Share of a grid pixel that bad pixels may have and yet not spoil it. Surveys round wavelengths to
+# float32, and a grid that means the same pixels must not lose the neighbours of a bad one.
+_ROUNDING = 3e-3
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """A matrix (n_out, n_in) to a grid, None where nothing changes, and what lies outside."""
+    """A matrix (n_out, n_in) to a grid, None where nothing changes, and what lies outside.
+
+    Grid pixels keep what at least `least` of them has from good pixels.
+    """
 
     matrix: csr_array | None
     outside: NDArray[np.bool_]
+    least: float = 1.0
 
     def flux(self, flux: NDArray[Any], bad: NDArray[np.bool_]) -> FloatArray:
-        """Return fluxes on the grid, NaN where a bad pixel takes part."""
+        """Return fluxes on the grid, NaN where too little is good."""
         bad = bad | ~np.isfinite(flux)
         moved = _apply(self.matrix, np.where(bad, 0.0, flux))
-        return np.where(self._lost(bad), np.nan, moved)
+        share, lost = self._good(bad)
+        return np.divide(moved, share, out=np.full(moved.shape, np.nan), where=~lost)
 
     def ivar(self, ivar: NDArray[Any], bad: NDArray[np.bool_]) -> FloatArray:
-        """Return inverse variances on the grid, 0 where a bad pixel takes part."""
+        """Return inverse variances on the grid, 0 where too little is good."""
         bad = bad | no_information(ivar, ivar)
-        variance = 1 / np.where(bad, 1.0, ivar).astype(np.float64)
+        variance = np.divide(1.0, ivar, out=np.zeros(ivar.shape), where=~bad)
         square = None if self.matrix is None else self.matrix.power(2)
         moved = _apply(square, variance)
-        return np.divide(1.0, moved, out=np.zeros_like(moved), where=~self._lost(bad))
+        share, lost = self._good(bad)
+        return np.divide(share**2, moved, out=np.zeros(moved.shape), where=~lost)
 
-    def _lost(self, bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        part = None if self.matrix is None else (self.matrix > _DUST).astype(np.float64)
-        return self.outside | (_apply(part, bad) > 0)
+    def _good(self, bad: NDArray[np.bool_]) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """Return the share of good pixels in each grid pixel, and where it is too small."""
+        if not bad.any():
+            return np.ones(self.outside.size), np.broadcast_to(self.outside, self._shape(bad))
+        share = _apply(self.matrix, (~bad).astype(np.float64))
+        return share, self.outside | (share < self.least - _ROUNDING)
+
+    def _shape(self, bad: NDArray[np.bool_]) -> tuple[int, int]:
+        return len(bad), self.outside.size
 
 
 def _apply(matrix: csr_array | None, rows: NDArray[Any]) -> NDArray[Any]:
@@ -49,13 +64,14 @@ def _apply(matrix: csr_array | None, rows: NDArray[Any]) -> NDArray[Any]:
 
 
 def _linear(wavelength: FloatArray, grid: FloatArray) -> _Plan:
-    outside = (grid < wavelength[0]) | (grid > wavelength[-1])
-    return _Plan(linear_matrix(wavelength, grid), outside)
+    low, high = wavelength[0] * (1 - EDGE_TOLERANCE), wavelength[-1] * (1 + EDGE_TOLERANCE)
+    return _Plan(linear_matrix(wavelength, grid), (grid < low) | (grid > high))
 
 
 def _flux_conserving(wavelength: FloatArray, grid: FloatArray) -> _Plan:
     edges = pixel_edges(wavelength)
-    return _Plan(overlap_matrix(wavelength, grid), (grid < edges[0]) | (grid > edges[-1]))
+    outside = (grid < edges[0]) | (grid > edges[-1])
+    return _Plan(overlap_matrix(wavelength, grid), outside, LEAST_COVERED)
 
 
 METHODS = {"linear": _linear, "flux-conserving": _flux_conserving}

@@ -4,10 +4,9 @@ from typing import Any
 
 import numpy as np
 from astropy import units as u
-from astropy.constants import c
 from numpy.typing import ArrayLike, NDArray
 
-SPEED_OF_LIGHT = c.to_value(u.km / u.s)
+from skestnet.spectra._wavelength import SPEED_OF_LIGHT
 
 
 def redshift_of(velocity: ArrayLike | u.Quantity) -> NDArray[np.float64]:

@@ -12,10 +12,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skestnet.spectra._blocks import FloatMatrix, map_rows
 from skestnet.spectra._pixels import pixel_edges, pixel_matrix
-from skestnet.spectra._wavelength import as_wavelength, wavelength_of_features
-
-# Survey files store wavelengths in float32, so the same grid differs by 1e-7 between files.
-_EDGE_TOLERANCE = 1e-6
+from skestnet.spectra._wavelength import EDGE_TOLERANCE, as_wavelength, wavelength_of_features
 
 
 def linear_weights(
@@ -48,11 +45,13 @@ def overlap_matrix(
     return pixel_matrix(pixel_edges(wavelength_in), pixel_edges(wavelength_out))
 
 
+# Share of an output pixel that good pixels have to cover, where it is a mean over pixels.
+LEAST_COVERED = 0.5
 # How to build the matrix, and the least share of an output pixel that must come from good pixels:
 # a straight line needs both ends.
 _METHODS: dict[str, tuple[Callable[..., Any], float]] = {
     "linear": (linear_matrix, 1.0),
-    "flux-conserving": (overlap_matrix, 0.5),
+    "flux-conserving": (overlap_matrix, LEAST_COVERED),
 }
 _ROUNDING = 1e-6  # of shares, in float32
 
@@ -61,7 +60,7 @@ def _check_covered(wavelength_in: NDArray[np.float64], wavelength_out: NDArray[n
     """Refuse to extrapolate."""
     low, high = wavelength_in[0], wavelength_in[-1]
     start, stop = wavelength_out[0], wavelength_out[-1]
-    if start < low * (1 - _EDGE_TOLERANCE) or stop > high * (1 + _EDGE_TOLERANCE):
+    if start < low * (1 - EDGE_TOLERANCE) or stop > high * (1 + EDGE_TOLERANCE):
         raise ValueError(
             f"wavelength_out covers {start:.2f}-{stop:.2f} A, which is not inside wavelength_in, "
             f"{low:.2f}-{high:.2f} A. Try a wavelength_out within {low:.2f}-{high:.2f} A: nothing "

@@ -1,10 +1,26 @@
-"""Vectors of wavelengths: checked, converted from other units, and the grid of the paper."""
+"""Wavelengths: checked, converted from other units; those of Balmer lines; the paper's grid."""
 
 from typing import Any
 
 import numpy as np
 from astropy import units as u
+from astropy.constants import c
 from numpy.typing import ArrayLike, NDArray
+
+SPEED_OF_LIGHT = c.to_value("km/s")
+
+# In vacuum, in Angstrom: NIST, means over the fine structure.
+BALMER_LINES = {
+    "H-alpha": 6564.61,
+    "H-beta": 4862.69,
+    "H-gamma": 4341.69,
+    "H-delta": 4102.90,
+    "H-epsilon": 3971.20,
+    "H8": 3890.16,
+}
+
+# Survey files store wavelengths in float32, so the same grid differs by 1e-7 between files.
+EDGE_TOLERANCE = 1e-6
 
 
 def lamost_grid(

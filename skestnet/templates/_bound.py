@@ -5,17 +5,16 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from astropy.constants import c
 from numpy.polynomial.legendre import legvander
 from numpy.typing import ArrayLike, NDArray
 
+from skestnet.spectra._wavelength import SPEED_OF_LIGHT
 from skestnet.templates._extinction import extinction
 from skestnet.templates._grid import TemplateGrid
 
 FloatArray = NDArray[np.float64]
 Nuisance = str | tuple[str, int] | ArrayLike | Callable[[FloatArray], ArrayLike]
 
-_C_KMS = c.to_value("km/s")
 # Singular values below this many roundings of the fluxes, relative to the largest, are zeros.
 _ROUNDINGS = 100
 # Share of a label in a direction that the spectrum does not see, above which it is unknown.
@@ -188,7 +187,7 @@ def _by_velocity(flux: FloatArray, wavelength: FloatArray) -> FloatArray:
     """Return the derivative by the radial velocity in km/s: light moves to the red."""
     if wavelength.size < 2:
         raise ValueError("The nuisance 'velocity' needs two pixels or more.")
-    return -wavelength / _C_KMS * np.gradient(flux, wavelength, axis=-1)
+    return -wavelength / SPEED_OF_LIGHT * np.gradient(flux, wavelength, axis=-1)
 
 
 def _covariance(columns: FloatArray, n_labels: int, rounding: float) -> FloatArray:

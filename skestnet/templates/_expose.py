@@ -54,9 +54,9 @@ class Exposure:
         sigma = self._sigma(flux, sight)
         noise = rngs["noise"].standard_normal(flux.shape, dtype=np.float32)
         noise *= sigma
-        noise[np.isinf(sight["snr"])] = 0.0
-        flux += noise
-        self._spoil(flux, sigma, sight, rngs)
+        noiseless = np.isinf(sight["snr"])[:, np.newaxis]
+        flux += np.where(noiseless, np.float32(0), noise)
+        self._spoil(flux, np.where(noiseless, np.float32(0), sigma), sight, rngs)
         mask = self._missing(sight, rngs["gaps"])
         np.square(sigma, out=sigma)
         return flux, np.divide(1, sigma, out=sigma), mask

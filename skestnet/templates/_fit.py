@@ -9,12 +9,11 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skestnet._distribution import PredictiveDistribution
-from skestnet.spectra._wavelength import wavelength_of_features
+from skestnet.spectra._wavelength import SPEED_OF_LIGHT, wavelength_of_features
 from skestnet.templates._fit_checks import check_parameters, refuse_rows, warn_of_failures
 from skestnet.templates._grid import TemplateGrid
 from skestnet.templates._lines import FitPixels, Window, line_windows
 from skestnet.templates._match import TemplateFit, TemplateMatcher
-from skestnet.templates._model import SPEED_OF_LIGHT
 
 FloatArray = NDArray[np.float64]
 

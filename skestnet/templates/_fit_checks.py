@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
+from skestnet.spectra._wavelength import SPEED_OF_LIGHT
 from skestnet.templates._match import TemplateFit
-from skestnet.templates._model import SPEED_OF_LIGHT
 
 _NAMED_ROWS = 5
 

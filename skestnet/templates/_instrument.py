@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from skestnet.spectra._pixels import gaussian_sigma, pixel_edges
+from skestnet.spectra._wavelength import SPEED_OF_LIGHT
 from skestnet.templates._observe import observation_matrix
 
 FloatArray = NDArray[np.float64]
 
-SPEED_OF_LIGHT = 299_792.458  # km/s
 LARGEST_SPEED = 3000.0  # km/s
 NO_BLUR = {"resolution": np.array([np.inf]), "fwhm": np.zeros(1)}
 _REACH = 3.0  # standard deviations of the line-spread function that the input has to cover

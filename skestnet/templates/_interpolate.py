@@ -36,7 +36,7 @@ class LabelInterpolator:
           axis of 2 or 3 nodes, or of straight lines with "linear". One label is always this case;
         - nodes that fill a rectangle in part: multilinear within the cells of which all corners
           exist, if every node is the corner of such a cell. A single node missing between two
-          neighbours is taken as halfway on the straight line between them;
+          neighbours is taken as on the straight line between them;
         - other nodes: linear in the simplices of a Delaunay triangulation.
 
         "cubic" refuses all but the first. A label with one value is a constant.

@@ -9,18 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skestnet.spectra._pixels import pixel_edges
+from skestnet.spectra._wavelength import BALMER_LINES
 
 FloatArray = NDArray[np.float64]
 
-# Vacuum wavelength and half-width of the window, in Angstrom. The half-widths are those of wdtools
-# (Chandra et al. 2020, MNRAS 497, 2688): wide enough for the wings of white dwarfs, and disjoint.
-BALMER_LINES = {
-    "H-alpha": (6564.61, 300.0),
-    "H-beta": (4862.68, 200.0),
-    "H-gamma": (4341.68, 120.0),
-    "H-delta": (4102.89, 75.0),
-    "H-epsilon": (3971.20, 50.0),
-    "H8": (3890.16, 25.0),
+# Half-widths of the windows in Angstrom, those of wdtools (Chandra et al. 2020, MNRAS 497, 2688):
+# wide enough for the wings of white dwarfs, and disjoint.
+HALF_WIDTHS = {
+    "H-alpha": 300.0,
+    "H-beta": 200.0,
+    "H-gamma": 120.0,
+    "H-delta": 75.0,
+    "H-epsilon": 50.0,
+    "H8": 25.0,
 }
 # Fewer pixels than this for each coefficient, and the continuum follows the line.
 _PIXELS_PER_COEFFICIENT = 4
@@ -59,8 +60,8 @@ def _window(line: str | tuple[float, float], half_width: float | None) -> Window
                 f"lines holds {line!r}: known names are {', '.join(BALMER_LINES)}. Pass a "
                 "(low, high) pair of wavelengths in Angstrom for any other line."
             )
-        centre, usual = BALMER_LINES[line]
-        width = usual if half_width is None else half_width
+        centre = BALMER_LINES[line]
+        width = HALF_WIDTHS[line] if half_width is None else half_width
         return Window(line, centre - width, centre + width)
     pair = tuple(line) if np.ndim(line) == 1 else ()
     if not (len(pair) == 2 and all(isinstance(end, Real) for end in pair) and pair[0] < pair[1]):

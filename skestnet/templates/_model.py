@@ -3,16 +3,14 @@
 from typing import Protocol
 
 import numpy as np
-from astropy.constants import c
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
+from skestnet.spectra._wavelength import SPEED_OF_LIGHT
 from skestnet.templates._interpolate import LabelInterpolator
 from skestnet.templates._lines import FitPixels
 
 FloatArray = NDArray[np.float64]
-
-SPEED_OF_LIGHT = c.to_value("km/s")
 
 
 class TemplateModel(Protocol):

@@ -34,15 +34,16 @@ def ragged():
 
 
 def plain_interpolation(grid, wavelength, flux, bad):
-    """One point at a time; NaN outside, and where a bad pixel takes part."""
+    """One point at a time; NaN outside, and where a bad pixel takes part by 0.3% or more."""
     out = np.full(grid.size, np.nan)
     for k, x in enumerate(grid):
         if not wavelength[0] <= x <= wavelength[-1]:
             continue
         i = min(int(np.sum(wavelength <= x)) - 1, wavelength.size - 2)
         part = (x - wavelength[i]) / (wavelength[i + 1] - wavelength[i])
-        if not (bad[i] and part < 1) and not (bad[i + 1] and part > 0):
-            out[k] = flux[i] + part * (float(flux[i + 1]) - flux[i])
+        shares = np.array([1 - part, part]) * ~bad[i : i + 2]
+        if shares.sum() >= 0.997:
+            out[k] = shares @ flux[i : i + 2].astype(float) / shares.sum()
     return out
 
 
@@ -175,13 +176,15 @@ def dense_matrix(wavelength, grid, method):
 
 
 def plain_matrices(spectra, grid, method):
-    """Dense matrices; NaN and 0 wherever a bad pixel takes part."""
-    rows = []
+    """Dense matrices; NaN and 0 where less than all, or than half of a mean, is good."""
+    rows, least = [], 0.997 if method == "linear" else 0.497
     for wavelength, flux, ivar, bad in zip(*(getattr(spectra, a) for a in ARRAYS[:4]), strict=True):
         matrix, outside = dense_matrix(wavelength, grid, method)
-        lost = outside | ((matrix > 1e-9) & bad).any(axis=1)
-        variance = matrix**2 @ np.where(bad, 1.0, 1 / np.where(bad, 1, ivar))
-        moved = matrix @ np.where(bad, 0.0, flux)
+        share = matrix @ ~bad
+        lost = outside | (share < least)
+        share = np.where(lost, 1, share)
+        variance = matrix**2 @ np.where(bad, 0.0, 1 / np.where(bad, 1, ivar)) / share**2
+        moved = matrix @ np.where(bad, 0.0, flux) / share
         rows.append((np.where(lost, np.nan, moved),
                      np.where(lost, 0.0, 1 / np.where(lost, 1, variance))))  # fmt: skip
     return np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
@@ -479,3 +482,16 @@ def test_rest_frame_messages(ragged):
     ragged.meta["redshift"] = MaskedColumn([0.0, 0.1, 0.2], mask=[False, False, True])
     with pytest.raises(ValueError, match=r"redshift of 1 of 3 spectra .* first in row 2: nan"):
         ragged.to_rest_frame()
+
+
+@pytest.mark.parametrize("method", ["linear", "flux-conserving"])
+def test_rounded_wavelengths_lose_no_neighbour_and_no_edge(method):
+    grid = 10 ** (3.5682 + 1e-4 * np.arange(3900))
+    rounded = grid.astype("f4").astype(float)
+    flux, mask = np.arange(1.0, 3901.0)[np.newaxis], np.zeros((1, 3900), bool)
+    mask[0, 2000] = True
+    spectra = Spectra.from_matrix(rounded, flux, np.ones((1, 3900)), mask)
+    found, ivar = spectra.to_matrices(grid, method=method)
+    assert_array_equal(np.flatnonzero(np.isnan(found[0])), [2000])
+    assert_array_equal(ivar[0] == 0, mask[0])
+    assert_allclose(found[~mask], flux[~mask], atol=2e-3)

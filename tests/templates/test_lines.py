@@ -4,26 +4,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skestnet.templates._lines import BALMER_LINES, FitPixels, Window, line_windows
+from skestnet.spectra._wavelength import BALMER_LINES
+from skestnet.templates._lines import HALF_WIDTHS, FitPixels, Window, line_windows
 
 
 def test_named_windows():
     names = ["H-beta", "H-delta"]
     delta, beta = line_windows(names)
-    assert delta == ("H-delta", 4102.89 - 75, 4102.89 + 75)
-    assert beta == ("H-beta", 4862.68 - 200, 4862.68 + 200)
+    assert delta == ("H-delta", 4102.90 - 75, 4102.90 + 75)
+    assert beta == ("H-beta", 4862.69 - 200, 4862.69 + 200)
     assert [w.high - w.low for w in line_windows(names, 30.0)] == pytest.approx([60.0, 60.0])
 
 
 def test_centres_are_those_of_rydberg_in_vacuum():
     hydrogen = 1.09677583e-3  # Rydberg constant of hydrogen, per Angstrom
-    for (centre, _), n in zip(BALMER_LINES.values(), range(3, 9), strict=True):
+    for centre, n in zip(BALMER_LINES.values(), range(3, 9), strict=True):
         assert_allclose(centre, 1 / hydrogen / (1 / 4 - 1 / n**2), rtol=2e-5)  # and fine structure
 
 
 def test_the_usual_windows_are_disjoint():
     windows = line_windows(list(BALMER_LINES))
-    usual = [(centre - width, centre + width) for centre, width in BALMER_LINES.values()]
+    usual = [(line - HALF_WIDTHS[n], line + HALF_WIDTHS[n]) for n, line in BALMER_LINES.items()]
     assert [(w.low, w.high) for w in windows] == sorted(usual)
 
 
