@@ -38,6 +38,11 @@ def test_preprocessing():
     assert "times_the_loop_median" in output
 
 
+def test_fresh_noise():
+    output = _run("bench_fresh_noise.py", "--quick")
+    assert output.count("fresh") == output.count("drawn once") == 2
+
+
 @pytest.mark.usefixtures("data_dir")
 def test_template_fit():
     output = _run("bench_template_fit.py", "--quick")
