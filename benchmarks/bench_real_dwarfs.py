@@ -3,26 +3,27 @@
 Gemini, MMT, SOAR and IMACS spectra of hot DA flux standards (Narayan et al. 2019;
 ``real_wd_narayan2019_*`` in SKESTNET_DATA) have published labels with errors, from fits of the same
 spectra together with Hubble Space Telescope photometry. Held fixed: the Koester (2010) models;
-pixels of 2 Angstrom at 3900-5200, which all spectra cover; wavelengths converted from air to vacuum
-(checked by the Balmer lines).
+wavelengths converted from air to vacuum (checked by the Balmer lines).
 
-1. TemplateFitRegressor: H-beta to H-epsilon and a radial velocity; models blurred to the resolution
-   of each spectrum; errors from its own inverse variances.
-2. EstNet: trained on simulated spectra of the same models with random resolution, velocity,
-   reddening, flux calibration and S/N, for several seeds; with the noise drawn once ("one noise")
-   and anew in every training step ("fresh noise"). Both are also judged on 1000 simulated spectra.
+1. fit: TemplateFitRegressor on H-beta to H-epsilon with a radial velocity, on the spectrum's own
+   pixels (resampled ones have correlated noise); models blurred to the resolution of each spectrum;
+   errors from its own inverse variances. chi2_dof tells what those are worth.
+2. networks: EstNet on pixels of 2 Angstrom at 3900-5200, which all spectra cover, trained on
+   simulated spectra of the same models with random resolution, velocity, reddening, flux calibration
+   and S/N, for several seeds; with the noise drawn once ("one noise") and anew in every training
+   step ("fresh noise"). Both are also judged on 1000 simulated spectra.
 
 Two stars sit on the edge of the published fit's grid. Without both, 50 of the 54 spectra are left,
 the sample of the tables; 52 with sdssj172135, of which one spectrum of two is off the edge: the
 summary has that sample too. Repeated spectra share a star: the bootstrap draws stars, not spectra.
 
-About 30 minutes on two cores; ``--quick`` under a minute (one seed, few epochs, nothing saved).
+About 30 minutes on two cores (``--only fit``: a minute); ``--quick`` under a minute (one seed, few
+epochs, nothing saved). The summary and the figure join the latest tables of both questions.
 """
 
 from __future__ import annotations
 
 import argparse
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from _results import RESULTS, data_folder, paper_metrics, print_table, save_table
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -55,17 +55,16 @@ SEEDS = (0, 1, 2)
 # Stars on the edge of the published grid: by both spectra, by one of two.
 EDGE = {"52 spectra": ("sdssj041053",), "50 spectra": ("sdssj041053", "sdssj172135")}
 GRID = np.arange(3901.0, 5200.0, 2.0)
+FIT_RANGE = (3900.0, 5100.0)  # H-beta to H-epsilon, with room for velocities
 RANGES = {"teff": (15_000, 80_000), "logg": (6.5, 9.5)}
 SNR = (15.0, 300.0)
 N_TRAIN, N_TEST = 4000, 1000
 
 
-def real(folder: Path) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
-    """Return flux and inverse variance on the grid, and the published table."""
+def real(folder: Path) -> tuple[Spectra, pd.DataFrame]:
+    """Return the spectra and the published table."""
     spectra = read_spectra(folder / "real_wd_narayan2019_spectra.npz")
-    table = pd.read_parquet(folder / "real_wd_narayan2019_meta.parquet")
-    flux, ivar = in_vacuum(spectra).to_matrices(GRID, method="flux-conserving")
-    return flux, ivar, table
+    return in_vacuum(spectra), pd.read_parquet(folder / "real_wd_narayan2019_meta.parquet")
 
 
 def in_vacuum(spectra: Spectra) -> Spectra:
@@ -81,16 +80,20 @@ def in_vacuum(spectra: Spectra) -> Spectra:
 
 
 def fit_templates(
-    models: TemplateGrid, flux: np.ndarray, ivar: np.ndarray, fwhm: np.ndarray
-) -> PredictiveDistribution:
-    """Fit each spectrum with models blurred to its own resolution."""
-    mean, std = np.empty((len(flux), 2)), np.empty((len(flux), 2))
-    for width in np.unique(fwhm):
-        rows = fwhm == width
-        blurred = models.observe(GRID, fwhm=width)
-        fit = TemplateFitRegressor.from_grid(blurred, max_velocity=300)
-        mean[rows], std[rows] = fit.predict(flux[rows], ivar=ivar[rows], return_std=True)
-    return PredictiveDistribution(mean[:, None], std[:, None])
+    models: TemplateGrid, spectra: Spectra, table: pd.DataFrame
+) -> list[dict[str, Any]]:
+    """Fit each spectrum with models blurred to its own resolution and averaged over its pixels."""
+    fits = []
+    for i, fwhm in enumerate(table["fwhm_A"]):
+        pixels = spectra.wavelength[i]
+        used = (pixels > FIT_RANGE[0]) & (pixels < FIT_RANGE[1])
+        grid = models.observe(pixels[used], fwhm=fwhm)
+        weight = np.where(spectra.mask[i], 0, spectra.ivar[i])[used]
+        fit = TemplateFitRegressor.from_grid(grid, max_velocity=300)
+        fits.append(fit.measure(spectra.flux[i][np.newaxis, used], ivar=weight[np.newaxis]))
+    mean, std = (np.array([getattr(fit, name) for fit in fits]) for name in ("labels", "std"))
+    chi2_dof = [float(fit.chi2[0] / fit.dof[0]) for fit in fits]
+    return spectrum_rows("template fit", "-", table, PredictiveDistribution(mean, std), chi2_dof)
 
 
 # ---- 2. the network ------------------------------------------------------------------------
@@ -159,7 +162,11 @@ def on_simulated(net: EstNetRegressor, X: np.ndarray, y: np.ndarray) -> list[dic
 
 
 def spectrum_rows(
-    method: str, seed: int | str, table: pd.DataFrame, dist: PredictiveDistribution
+    method: str,
+    seed: int | str,
+    table: pd.DataFrame,
+    dist: PredictiveDistribution,
+    chi2_dof: list[float] | None = None,
 ) -> list[dict]:
     rows = []
     mean, std = dist.mean(), dist.std()
@@ -171,17 +178,17 @@ def spectrum_rows(
             about |= {"instrument": published["instrument"], "fwhm_A": published["fwhm_A"]}
             about |= {"snr": published["snr_4000_5500"], "label": label}
             values = {"published": truth, "published_error": error}
-            rows.append(about | values | {"predicted": mean[i, k], "std": std[i, k], "pull": pull})
+            values |= {"predicted": mean[i, k], "std": std[i, k], "pull": pull}
+            rows.append(about | values | {"chi2_dof": chi2_dof[i] if chi2_dof else ""})
     return rows
 
 
-def summary_rows(rows: list[dict]) -> list[dict]:
+def summary_rows(table: pd.DataFrame) -> list[dict]:
     """Errors of each method, all seeds together, with 95% intervals over stars."""
-    return [row for sample, edge in EDGE.items() for row in summary_of(sample, edge, rows)]
+    return [row for sample, edge in EDGE.items() for row in summary_of(sample, edge, table)]
 
 
-def summary_of(sample: str, edge: tuple[str, ...], rows: list[dict]) -> list[dict]:
-    table = pd.DataFrame(rows)
+def summary_of(sample: str, edge: tuple[str, ...], table: pd.DataFrame) -> list[dict]:
     table = table[~table["object"].isin(edge)]
     found = []
     for (method, label), part in table.groupby(["method", "label"], sort=False):
@@ -210,9 +217,8 @@ def interval_over_stars(error: pd.Series, star: pd.Series, n: int = 2000) -> np.
     return np.quantile(medians, [0.025, 0.975])
 
 
-def draw(rows: list[dict], path: Path) -> None:
+def draw(table: pd.DataFrame, path: Path) -> None:
     """Predicted against published labels, and their relative or absolute difference."""
-    table = pd.DataFrame(rows)
     table = table[~table["object"].isin(EDGE["50 spectra"])]
     methods = [name for name in table["method"].unique() if "one noise" not in name]
     fig, axes = plt.subplots(2, 2, figsize=(9, 6), height_ratios=[2, 1], sharex="col")
@@ -236,29 +242,50 @@ def draw(rows: list[dict], path: Path) -> None:
     fig.savefig(path, dpi=110)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small, saves nothing")
-    quick = parser.parse_args().quick
-    folder = data_folder()
-    # A star hotter than the models ends at their limit: that is an answer here.
-    warnings.filterwarnings("ignore", category=ConvergenceWarning)
-    flux, ivar, table = real(folder)
-    models = TemplateGrid.read(folder / "models_da_koester2010_svo.npz").select(**RANGES)
-    dist = fit_templates(models, flux, ivar, table["fwhm_A"].to_numpy())
-    rows, simulated = spectrum_rows("template fit", "-", table, dist), []
+def networks(
+    models: TemplateGrid, spectra: Spectra, table: pd.DataFrame, quick: bool
+) -> tuple[list[dict], list[dict]]:
+    """Return what the networks say of the real spectra, and how they do on simulated ones."""
+    flux, rows, simulated = spectra.to_matrix(GRID, method="flux-conserving"), [], []
     for seed in SEEDS[:1] if quick else SEEDS:
         for method, (net, errors) in train_networks(models, seed, quick).items():
             rows += spectrum_rows(method, seed, table, predicted(net, flux))
             simulated += [{"method": method, "seed": seed, **row} for row in errors]
             print_table(simulated[-2:])
-    summary = summary_rows(rows)
+    return rows, simulated
+
+
+def latest_tables() -> pd.DataFrame:
+    """Join the saved tables of both questions."""
+    paths = [RESULTS / f"real_dwarfs_{name}.csv" for name in ("fit", "networks")]
+    return pd.concat([pd.read_csv(path, comment="#") for path in paths if path.exists()])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small, saves nothing")
+    parser.add_argument("--only", choices=("fit", "networks"), help="one question only")
+    arguments = parser.parse_args()
+    folder, quick = data_folder(), arguments.quick
+    spectra, table = real(folder)
+    models = TemplateGrid.read(folder / "models_da_koester2010_svo.npz").select(**RANGES)
+    found = []
+    if arguments.only != "networks":
+        found = fit_templates(models, spectra, table)
+        if not quick:
+            save_table("real_dwarfs_fit", found)
+    if arguments.only != "fit":
+        rows, simulated = networks(models, spectra, table, quick)
+        found += rows
+        if not quick:
+            save_table("real_dwarfs_networks", rows)
+            save_table("real_dwarfs_simulated", simulated)
+    everything = pd.DataFrame(found) if quick else latest_tables()
+    summary = summary_rows(everything)
     print_table(summary)
     if not quick:
-        save_table("real_dwarfs_spectra", rows)
-        save_table("real_dwarfs_simulated", simulated)
         print("saved", save_table("real_dwarfs", summary).name)
-        draw(rows, RESULTS / "real_dwarfs.png")
+        draw(everything, RESULTS / "real_dwarfs.png")
 
 
 if __name__ == "__main__":
