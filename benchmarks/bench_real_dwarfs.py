@@ -9,9 +9,9 @@ wavelengths converted from air to vacuum (checked by the Balmer lines).
    pixels (resampled ones have correlated noise); models blurred to the resolution of each spectrum;
    errors from its own inverse variances. chi2_dof tells what those are worth.
 2. networks: EstNet on pixels of 2 Angstrom at 3900-5200, which all spectra cover, trained on
-   simulated spectra of the same models with random resolution, velocity, reddening, flux calibration
-   and S/N, for several seeds; with the noise drawn once ("one noise") and anew in every training
-   step ("fresh noise"). Both are also judged on 1000 simulated spectra.
+   simulated spectra of the same models with random resolution, velocity, reddening, flux
+   calibration and S/N, for several seeds; with the noise drawn once ("one noise") and anew in every
+   training step ("fresh noise"). Both are also judged on 1000 simulated spectra.
 
 Two stars sit on the edge of the published fit's grid. Without both, 50 of the 54 spectra are left,
 the sample of the tables; 52 with sdssj172135, of which one spectrum of two is off the edge: the

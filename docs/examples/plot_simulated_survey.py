@@ -68,7 +68,7 @@ clean = SpectrumDegrader(
 )
 noise = SpectrumDegrader(wavelength, wavelength, resolution=None, snr=(3, 30), ebv=0, velocity=0)
 
-train = simulate_survey(models, 2000, labels=stars, degrader=clean, random_state=0)
+train = simulate_survey(models, 1500, labels=stars, degrader=clean, random_state=0)
 X_train = np.array(train.spectra.flux)
 
 test = simulate_survey(models, 600, labels=stars, degrader=clean, random_state=1)
@@ -91,7 +91,7 @@ prepare = make_pipeline(
 )
 y_train = np.column_stack([np.log10(train.labels[:, 0]), train.labels[:, 1]])
 network = EstNetRegressor(
-    preprocess=prepare, augment=noise, weighter=None, max_epochs=20, random_state=0
+    preprocess=prepare, augment=noise, weighter=None, max_epochs=15, random_state=0
 )
 network.fit(X_train, y_train)
 by_network = network.predict(X_test)
