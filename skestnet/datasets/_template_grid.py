@@ -1,9 +1,11 @@
 """A model grid that comes with the package: closed-form spectra on a rectangle of labels."""
 
 import numpy as np
+from astropy import units as u
 from numpy.typing import ArrayLike, NDArray
 
 from skestnet.datasets._physics import white_dwarf_flux
+from skestnet.spectra._wavelength import in_unit
 from skestnet.templates._grid import TemplateGrid
 
 WAVELENGTH_RANGE = (3900.0, 8100.0)  # where the closed form was fitted
@@ -13,9 +15,9 @@ _DEX = 1e-4  # pixels of LAMOST and SDSS, in log10 wavelength
 
 def make_white_dwarf_grid(
     *,
-    teff: ArrayLike | None = None,
+    teff: ArrayLike | u.Quantity | None = None,
     logg: ArrayLike | None = None,
-    wavelength: ArrayLike | None = None,
+    wavelength: ArrayLike | u.Quantity | None = None,
 ) -> TemplateGrid:
     """Make a grid of noiseless white dwarf spectra that needs no download.
 
@@ -25,12 +27,13 @@ def make_white_dwarf_grid(
 
     Parameters
     ----------
-    teff : array-like, default=None
-        Effective temperatures in K, 6,000 to 80,000. None takes 40 in equal ratios.
+    teff : array-like or Quantity, default=None
+        Effective temperatures, in K without a unit, 6,000 to 80,000. None takes 40 in equal ratios.
     logg : array-like, default=None
         Surface gravities, log10 of cm s-2, 6.5 to 9.5. None takes steps of 0.25.
-    wavelength : array-like of shape (n_pixels,), default=None
-        Vacuum wavelengths in Angstrom, 3900 to 8100, increasing. None takes steps of 1e-4 dex.
+    wavelength : array-like or Quantity of shape (n_pixels,), default=None
+        Vacuum wavelengths, in Angstrom without a unit, 3900 to 8100, increasing. None takes steps
+        of 1e-4 dex.
 
     Returns
     -------
@@ -61,8 +64,8 @@ def make_white_dwarf_grid(
     pixels = 10 ** np.arange(low, high, _DEX) if wavelength is None else wavelength
     temperatures = np.geomspace(*TEFF_RANGE, 40) if teff is None else teff
     gravities = np.arange(LOGG_RANGE[0], LOGG_RANGE[1] + 0.1, 0.25) if logg is None else logg
-    x = _within(pixels, "wavelength", WAVELENGTH_RANGE)
-    t = _within(temperatures, "teff", TEFF_RANGE)
+    x = _within(in_unit(pixels, u.AA, "wavelength"), "wavelength", WAVELENGTH_RANGE)
+    t = _within(in_unit(temperatures, u.K, "teff"), "teff", TEFF_RANGE)
     g = _within(gravities, "logg", LOGG_RANGE)
     labels = [values.ravel() for values in np.meshgrid(t, g, indexing="ij")]
     flux = white_dwarf_flux(x, *labels)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from skestnet.spectra._container import Spectra
 from skestnet.spectra._line_fit import line_gain, line_offsets, peak_velocity
 from skestnet.spectra._medium import air_from_vacuum
-from skestnet.spectra._wavelength import BALMER_LINES, SPEED_OF_LIGHT
+from skestnet.spectra._wavelength import BALMER_LINES, SPEED_OF_LIGHT, in_unit
 
 FloatArray = NDArray[np.float64]
 
@@ -138,8 +138,8 @@ def check_balmer_lines(
     flux: ArrayLike | None = None,
     ivar: ArrayLike | None = None,
     *,
-    velocity_scatter: float = 35.0,
-    velocity_offset: float = 20.0,
+    velocity_scatter: float | u.Quantity = 35.0,
+    velocity_offset: float | u.Quantity = 20.0,
     min_odds: float = 10.0,
 ) -> BalmerCheck:
     """Measure the Balmer lines, and say whether wavelengths are in vacuum or in air.
@@ -155,15 +155,16 @@ def check_balmer_lines(
         Spectra; or the wavelengths, in Angstrom where they have no unit, of `flux`.
     flux : array-like of shape (n_pixels,) or (n_spectra, n_pixels), default=None
         Fluxes of one or many spectra, not necessarily normalised; None with a `Spectra`.
-    ivar : array-like of the shape of `flux`, default=None
-        Inverse variances, 0 for pixels to leave out. Only their ratios within a spectrum matter;
-        None weighs all pixels alike.
-    velocity_scatter : float, default=35.0
-        Standard deviation in km/s of the radial velocities of single stars, which limits what one
-        star can tell.
-    velocity_offset : float, default=20.0
-        Standard deviation in km/s of what many stars have in common: errors of the wavelength
-        calibration, and the gravitational redshift of white dwarfs (about 30 km/s).
+    ivar : array-like of the shape of `flux` or (n_pixels,), default=None
+        Inverse variances, 0 for pixels to leave out; one vector serves all spectra. Only their
+        ratios within a spectrum matter; None weighs all pixels alike.
+    velocity_scatter : float or Quantity, default=35.0
+        Standard deviation, in km/s where it has no unit, of the radial velocities of single
+        stars, which limits what one star can tell.
+    velocity_offset : float or Quantity, default=20.0
+        Standard deviation, in km/s where it has no unit, of what many stars have in common:
+        errors of the wavelength calibration, and the gravitational redshift of white dwarfs
+        (about 30 km/s).
     min_odds : float, default=10.0
         How much more probable one medium has to make the measured velocity than the other.
 
@@ -209,6 +210,8 @@ def check_balmer_lines(
     >>> check_balmer_lines(wavelength, 1 - line + noise).verdict
     'vacuum'
     """
+    velocity_scatter = in_unit(velocity_scatter, u.km / u.s, "velocity_scatter")
+    velocity_offset = in_unit(velocity_offset, u.km / u.s, "velocity_offset")
     _check_numbers(velocity_scatter, velocity_offset, min_odds)
     gains = _gains(_as_spectra(wavelength, flux, ivar))
     measured = _velocities(gains.sum(axis=0), _MIN_GAIN)
@@ -243,8 +246,11 @@ def _as_spectra(
         return wavelength
     if flux is None:
         raise TypeError("flux is missing. Pass wavelength and flux, or a Spectra alone.")
+    matrix = np.atleast_2d(np.asarray(flux))
     weight = None if ivar is None else np.atleast_2d(np.asarray(ivar))
-    return Spectra.from_matrix(wavelength, np.atleast_2d(np.asarray(flux)), weight)
+    if weight is not None and len(weight) == 1:
+        weight = np.broadcast_to(weight, (len(matrix), weight.shape[1]))
+    return Spectra.from_matrix(wavelength, matrix, weight)
 
 
 def _gains(spectra: Spectra) -> FloatArray:

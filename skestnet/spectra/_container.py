@@ -43,8 +43,8 @@ class Spectra:
     ivar : sequence of array-like
         Inverse variances of the fluxes; 0 where nothing was measured.
     mask : sequence of array-like of bool, default=None
-        True marks a bad pixel. None marks the pixels that carry no information: inverse variance
-        not above zero, or flux or inverse variance not finite.
+        True marks a bad pixel, besides those that carry no information, which are always bad:
+        inverse variance not above zero, or flux or inverse variance not finite.
     and_mask : sequence of array-like of int, default=None
         Flags of the survey that are set in all exposures, bit by bit; they do not enter `mask`.
         None is zero everywhere.
@@ -120,11 +120,15 @@ class Spectra:
         self.flux = as_vectors(flux, np.float32, "flux")
         self.ivar = as_vectors(ivar, np.float32, "ivar")
         check_pixels(self.wavelength, flux=self.flux, ivar=self.ivar)
-        self.mask = self._no_information() if mask is None else as_vectors(mask, np.bool_, "mask")
+        self.mask = self._no_information()
         self.and_mask = (
             self._no_flags() if and_mask is None else as_vectors(and_mask, np.int64, "and_mask")
         )
-        check_pixels(self.wavelength, mask=self.mask, and_mask=self.and_mask)
+        check_pixels(self.wavelength, and_mask=self.and_mask)
+        if mask is not None:
+            marked = as_vectors(mask, np.bool_, "mask")
+            check_pixels(self.wavelength, mask=marked)
+            self.mask = tuple(map(np.logical_or, self.mask, marked))
         self.meta = empty_meta(len(self.flux)) if meta is None else meta
         self.errors = checked_errors(errors)
         self._check_meta()
@@ -151,7 +155,7 @@ class Spectra:
         ivar : array-like of shape (n_spectra, n_pixels), default=None
             Inverse variances of the fluxes. None gives all finite fluxes the same weight, 1.
         mask : array-like of bool of shape (n_spectra, n_pixels), default=None
-            True marks a bad pixel. None marks the pixels that carry no information.
+            True marks a bad pixel, besides those that carry no information.
         meta : astropy.table.Table, default=None
             One row per spectrum. None is a table with no columns but ``file``, which is empty.
 
@@ -239,9 +243,10 @@ class Spectra:
         Returns
         -------
         Spectra
-            All spectra, whose arrays are shared. `meta` has the columns of all, NaN or an empty
-            text where one lacks a column; `errors` has the rows of all, those of parts of one
-            container once.
+            All spectra, whose arrays are shared. `meta` has the columns of all. Where one lacks
+            a column, numbers are NaN, texts empty, and truth values False, save ``has_errors``:
+            True, since False means that `read_spectra` estimated them. `errors` has the rows of
+            all, those of parts of one container once.
         """
         parts = list(spectra) or [cls([], [], [])]
         arrays = zip(*(part._arrays() for part in parts), strict=True)
@@ -332,7 +337,8 @@ class Spectra:
         Parameters
         ----------
         redshift : float or array-like of shape (n_spectra,), default=None
-            Redshifts. None takes the column ``redshift`` of `meta`, or `velocity` if given.
+            Redshifts, without unit. None takes the column ``redshift`` of `meta`, or `velocity`
+            if given.
         velocity : float, array-like of shape (n_spectra,) or Quantity, default=None
             Radial velocities in km/s, positive for receding stars, instead of redshifts.
 
@@ -347,7 +353,8 @@ class Spectra:
         ------
         ValueError
             If `redshift` and `velocity` are both given, or neither and `meta` has no column
-            ``redshift``; or if a redshift is missing, or there is not one per spectrum.
+            ``redshift``; or if a redshift is missing or has a unit, or there is not one per
+            spectrum.
 
         Examples
         --------
@@ -433,14 +440,16 @@ class Spectra:
             What `to_matrix` returns.
         ivar : ndarray of float32 of shape (n_spectra, n_pixels)
             Inverse variances of `flux`: ``1 / sum(w**2 / ivar)`` for a flux that is the sum of
-            ``w * flux`` of the pixels. 0 outside the pixels of a spectrum, and where too many are
-            bad, whatever `masked` says. Neighbouring pixels that share a pixel of
-            the spectrum have correlated errors, which no inverse variance can express.
+            ``w * flux`` of the pixels. 0 outside the pixels of a spectrum, where too many are
+            bad, and where a bad pixel that `masked` keeps or bridges went into the flux.
+            Neighbouring pixels that share a pixel of the spectrum have correlated errors, which
+            no inverse variance can express.
 
         Raises
         ------
         ValueError
-            As in `to_matrix`.
+            As in `to_matrix`, or if an inverse variance exceeds the largest float32, as happens
+            for fluxes in cgs units. Those in 1e-17 erg/s/cm2/A have inverse variances of order 1.
 
         Examples
         --------

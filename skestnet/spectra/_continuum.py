@@ -7,9 +7,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from skestnet.spectra._blocks import FloatMatrix, map_rows, row_mean, row_median
+from skestnet.spectra._blocks import FloatMatrix, map_rows, row_mean, row_median, validate_spectra
 from skestnet.spectra._gaps import fill_gaps, find_gaps
 from skestnet.spectra._spline import BinnedSpline, fit_spline, product, spline_basis
 from skestnet.spectra._wavelength import wavelength_of_features
@@ -21,8 +21,12 @@ def absolute_level(flux: FloatMatrix, work: FloatMatrix) -> FloatMatrix:
     `work` is overwritten.
     """
     size = np.abs(flux, out=work)
-    # The mean steps in where most pixels are zero, and 1 where all are.
-    level = np.maximum(1e-6 * row_mean(size), row_median(size))
+    level = row_median(size)
+    # The mean steps in where most pixels are zero, and 1 where all are. No mean is above the
+    # maximum, which costs less.
+    low = np.flatnonzero(~(level[:, 0] > 1e-6 * np.fmax.reduce(size, axis=1)))
+    if low.size:
+        level[low] = np.maximum(1e-6 * row_mean(np.abs(flux[low])), level[low])
     return np.where(level > 0, level, np.ones_like(level))
 
 
@@ -159,9 +163,7 @@ class ContinuumNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
         return self
 
     def _validated(self, X: ArrayLike, *, reset: bool) -> FloatMatrix:
-        return validate_data(
-            self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", reset=reset
-        )
+        return validate_spectra(self, X, reset=reset)
 
     def _check_parameters(self) -> None:
         for name, least in (("n_knots", 2), ("n_iter", 0)):

@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import median_filter
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils.validation import validate_data
 
-from skestnet.spectra._blocks import FloatMatrix, map_rows, row_median
+from skestnet.spectra._blocks import FloatMatrix, map_rows, nonzero, row_median, validate_spectra
 from skestnet.spectra._gaps import fill_gaps, find_gaps
 
 _DIFFERENCE_TO_SIGMA = 1.4826 / np.sqrt(6)  # of a Gaussian
@@ -67,7 +66,7 @@ def _spikes(
     edges = ((0, 0), (reach + 1, reach + 1))
     excess, high = np.pad(excess, edges), np.pad(high, edges)
     # The padding is not high: no index leaves the matrix.
-    row, column = np.nonzero(high)
+    row, column = nonzero(high)
     here = excess[row, column]
     peak = (here >= excess[row, column - 1]) & (here > excess[row, column + 1])
     row, column = row[peak, np.newaxis], column[peak, np.newaxis]
@@ -189,9 +188,7 @@ class CosmicRayClipper(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             )
 
     def _validated(self, X: ArrayLike, *, reset: bool) -> FloatMatrix:
-        return validate_data(
-            self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", reset=reset
-        )
+        return validate_spectra(self, X, reset=reset)
 
     def transform(self, X: ArrayLike) -> FloatMatrix:
         """Replace the pixels that are hit by cosmic rays.

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skestnet.spectra._blocks import FloatMatrix, row_median
+from skestnet.spectra._blocks import FloatMatrix, nonzero, row_median
 
 
 class Gaps(NamedTuple):
@@ -27,10 +27,11 @@ class Gaps(NamedTuple):
 
 def find_gaps(bad: NDArray[np.bool_]) -> Gaps:
     """Return the runs of True in every row."""
-    padded = np.pad(bad, ((0, 0), (1, 1)))
-    row, start = np.nonzero(bad & ~padded[:, :-2])
-    _, last = np.nonzero(bad & ~padded[:, 2:])
-    return Gaps(row, start, last + 1)
+    padded = np.zeros((len(bad), bad.shape[1] + 2), dtype=bool)
+    padded[:, 1:-1] = bad
+    # Row by row, the changes are the starts and the stops of the gaps in turn.
+    row, change = nonzero(padded[:, 1:] != padded[:, :-1])
+    return Gaps(row[::2], change[::2], change[1::2])
 
 
 def fill_gaps(flux: FloatMatrix, gaps: Gaps, n_neighbors: int) -> None:
@@ -57,16 +58,17 @@ def _anchors(
     flux: FloatMatrix, good: NDArray[np.bool_], gaps: Gaps, n_neighbors: int
 ) -> NDArray[np.float64]:
     """Return (x_left, left, x_right, right), each of shape (n_gaps,), NaN where nothing is good."""
-    row, pixel = np.nonzero(good)
-    known = np.stack([pixel, flux[good]]).astype(np.float64)
-    # Good pixels of a row lie side by side in `known`; a gap lies between two of them.
-    first = np.searchsorted(row, gaps.row, side="left")[:, np.newaxis]
-    last = np.searchsorted(row, gaps.row, side="right")[:, np.newaxis]
     width = flux.shape[1]
-    middle = np.searchsorted(row * width + pixel, gaps.row * width + gaps.start)[:, np.newaxis]
+    known = np.flatnonzero(good)
+    # Good pixels of a row lie side by side in `known`; a gap lies between two of them.
+    limits = gaps.row * width + np.array(
+        [np.zeros_like(gaps.start), gaps.start, np.full_like(gaps.start, width)]
+    )
+    first, middle, last = np.searchsorted(known, limits)[:, :, np.newaxis]
     sides = []
     for pick in (middle + np.arange(-n_neighbors, 0), middle + np.arange(n_neighbors)):
         inside = (pick >= first) & (pick < last)
-        picked = known[:, np.where(inside, pick, 0)]
+        row, pixel = np.divmod(known[np.where(inside, pick, 0)], width)
+        picked = (pixel, flux[row, pixel].astype(np.float64))
         sides += [row_median(np.where(inside, values, np.nan))[:, 0] for values in picked]
     return np.array(sides)

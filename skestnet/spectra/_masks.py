@@ -6,10 +6,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils.validation import validate_data
 
-from skestnet.spectra._blocks import FloatMatrix, map_rows
+from skestnet.spectra._blocks import FloatMatrix, map_rows, validate_spectra
 from skestnet.spectra._gaps import fill_gaps, find_gaps
+from skestnet.spectra._rebin import no_information
 
 _REPORT = np.dtype([("n_bad", np.intp), ("n_gaps", np.intp), ("longest", np.intp)])
 _UNFILLABLE = ("nan", "raise")
@@ -23,9 +23,10 @@ def mask_pixels(
     Parameters
     ----------
     flux : array-like of shape (n_spectra, n_pixels)
-        Fluxes.
+        Fluxes; those that are not finite are bad.
     ivar : array-like of shape (n_spectra, n_pixels), default=None
-        Inverse variances; pixels where they are not above zero, or NaN, are bad. None masks none.
+        Inverse variances; pixels where they are not above zero, or not finite, are bad. None
+        masks none.
     mask : array-like of bool of shape (n_spectra, n_pixels), default=None
         True marks a bad pixel. None masks none.
 
@@ -49,8 +50,8 @@ def mask_pixels(
     masked: FloatMatrix = values.astype(
         np.float32 if values.dtype == np.float32 else np.float64, copy=True
     )
-    if ivar is not None:
-        masked[~(_of_shape(ivar, "ivar", masked.shape) > 0)] = np.nan
+    weight = np.ones(1) if ivar is None else _of_shape(ivar, "ivar", masked.shape)
+    masked[no_information(masked, weight)] = np.nan
     if mask is not None:
         masked[_of_shape(mask, "mask", masked.shape).astype(bool)] = np.nan
     return masked
@@ -155,9 +156,7 @@ class MaskedPixelImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             )
 
     def _validated(self, X: ArrayLike, *, reset: bool) -> FloatMatrix:
-        return validate_data(
-            self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", reset=reset
-        )
+        return validate_spectra(self, X, reset=reset)
 
     def transform(self, X: ArrayLike) -> FloatMatrix:
         """Fill the bad pixels of every spectrum.

@@ -1,9 +1,12 @@
 """Pixels as intervals of wavelength, and the matrix that carries light from one set to another."""
 
 import numpy as np
+from astropy import units as u
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 from scipy.special import ndtr
+
+from skestnet.spectra._wavelength import in_unit
 
 FloatArray = NDArray[np.float64]
 
@@ -73,13 +76,16 @@ def gaussian_sigma(
 ) -> FloatArray:
     """Return the standard deviation in Angstrom at each wavelength, zero where nothing is given.
 
-    `resolution` is wavelength over full width at half maximum, `fwhm` that width in Angstrom.
+    `resolution` is wavelength over full width at half maximum, `fwhm` that width, in
+    Angstrom without a unit.
     """
     if resolution is not None and fwhm is not None:
         raise ValueError(
             f"resolution={resolution!r} and fwhm={fwhm!r} were both given, but they say the same "
             "thing. Pass one of them."
         )
+    fwhm = in_unit(fwhm, u.AA, "fwhm")
+    resolution = in_unit(resolution, u.dimensionless_unscaled, "resolution")
     if resolution is not None:
         with np.errstate(divide="ignore"):
             fwhm = wavelength / np.asarray(resolution, dtype=np.float64)

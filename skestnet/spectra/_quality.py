@@ -1,11 +1,16 @@
 """The paper's quality cuts: which spectra can be used, and why the others cannot."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+from astropy import units as u
 from numpy.typing import ArrayLike, NDArray
 
 from skestnet.spectra._container import MISSING, Spectra
+from skestnet.spectra._wavelength import in_unit
+
+Limits: TypeAlias = tuple[float | u.Quantity, float | u.Quantity] | u.Quantity
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,13 +98,12 @@ def _rows(values: ArrayLike, name: str, n_spectra: int) -> NDArray[np.float64]:
     return array if array.ndim == 2 else array[:, np.newaxis]
 
 
-def _longest_zero_runs(
-    flux: ArrayLike | Spectra, wavelength_range: tuple[float, float]
-) -> NDArray[np.intp]:
+def _longest_zero_runs(flux: ArrayLike | Spectra, wavelength_range: Limits) -> NDArray[np.intp]:
     """Return the longest run of zeros of every spectrum of a matrix or of a container."""
+    limits = _in_order(wavelength_range)
     if isinstance(flux, Spectra):
         pairs = zip(flux.wavelength, flux.flux, strict=True)
-        rows = [_between(wavelength, row, wavelength_range) for wavelength, row in pairs]
+        rows = [_between(wavelength, row, limits) for wavelength, row in pairs]
         return np.array([longest_zero_run(row[np.newaxis])[0] for row in rows], dtype=np.intp)
     matrix = np.asarray(flux)
     if matrix.ndim != 2:
@@ -110,14 +114,21 @@ def _longest_zero_runs(
     return longest_zero_run(matrix)
 
 
+def _in_order(wavelength_range: Limits) -> tuple[float, float]:
+    """Return the two wavelengths in Angstrom, or say what is wrong."""
+    limits = [in_unit(limit, u.AA, "wavelength_range") for limit in wavelength_range]
+    if len(limits) != 2 or not limits[0] < limits[1]:
+        raise ValueError(
+            f"wavelength_range={wavelength_range!r}: expected two wavelengths, in Angstrom where "
+            "they have no unit, the shorter first."
+        )
+    return float(limits[0]), float(limits[1])
+
+
 def _between(
     wavelength: NDArray[np.float64], flux: NDArray[np.floating], limits: tuple[float, float]
 ) -> NDArray[np.floating]:
     """Return the fluxes inside a range of wavelengths, both ends included."""
-    if not limits[0] < limits[1]:
-        raise ValueError(
-            f"wavelength_range={limits!r}: expected two wavelengths in Angstrom, the shorter first."
-        )
     return flux[(wavelength >= limits[0]) & (wavelength <= limits[1])]
 
 
@@ -127,7 +138,7 @@ def usable_spectra(
     labels: ArrayLike | None = None,
     snr: ArrayLike | None = None,
     max_consecutive_zeros: int = 4,
-    wavelength_range: tuple[float, float] = (4000.0, 8000.0),
+    wavelength_range: Limits = (4000.0, 8000.0),
 ) -> tuple[NDArray[np.bool_], QualityReport]:
     """Find the spectra that pass the quality cuts of the paper.
 
@@ -147,9 +158,10 @@ def usable_spectra(
         `Spectra`, and skips this cut for an array.
     max_consecutive_zeros : int, default=4
         Longest run of zero fluxes that is tolerated: five or more drop a spectrum by default.
-    wavelength_range : tuple of two float, default=(4000.0, 8000.0)
-        Wavelengths in Angstrom between which zeros are looked for in a `Spectra`, since the ends
-        of survey spectra are often zero. Unused for an array, all of which counts.
+    wavelength_range : tuple of two float or Quantity, default=(4000.0, 8000.0)
+        Wavelengths, in Angstrom where they have no unit, between which zeros are looked for in a
+        `Spectra`, since the ends of survey spectra are often zero. Unused for an array, all of
+        which counts.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """Spectra on their own pixels brought to one grid: their fluxes and their inverse variances."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 
 from skestnet.spectra._pixels import pixel_edges
 from skestnet.spectra._resample import LEAST_COVERED, linear_matrix, overlap_matrix
+from skestnet.spectra._vectors import single_precision
 from skestnet.spectra._wavelength import EDGE_TOLERANCE
 
 FloatArray = NDArray[np.float64]
@@ -40,9 +41,13 @@ class _Plan:
         return np.divide(moved, share, out=np.full(moved.shape, np.nan), where=~lost)
 
     def ivar(self, ivar: NDArray[Any], bad: NDArray[np.bool_]) -> FloatArray:
-        """Return inverse variances on the grid, 0 where too little is good."""
-        bad = bad | no_information(ivar, ivar)
-        variance = np.divide(1.0, ivar, out=np.zeros(ivar.shape), where=~bad)
+        """Return inverse variances on the grid, 0 where too little is good.
+
+        Bad are at least the pixels without information, as in `Spectra`.
+        """
+        # In float64: with fluxes in cgs units, inverse variances are near the end of float32.
+        weight = ivar.astype(np.float64)
+        variance = np.divide(1.0, weight, out=np.zeros(ivar.shape), where=~bad)
         square = None if self.matrix is None else self.matrix.power(2)
         moved = _apply(square, variance)
         share, lost = self._good(bad)
@@ -54,6 +59,10 @@ class _Plan:
             return np.ones(self.outside.size), np.broadcast_to(self.outside, self._shape(bad))
         share = _apply(self.matrix, (~bad).astype(np.float64))
         return share, self.outside | (share < self.least - _ROUNDING)
+
+    def strict(self) -> "_Plan":
+        """Return the same plan for grid pixels that keep what they have from good ones alone."""
+        return replace(self, least=1.0)
 
     def _shape(self, bad: NDArray[np.bool_]) -> tuple[int, int]:
         return len(bad), self.outside.size
@@ -179,5 +188,8 @@ def rebin_both(
     weight = np.empty_like(matrix)
     for run, plan, moved, bad in _runs(wavelength, flux, mask, grid, masked, method):
         matrix[run] = moved
-        weight[run] = np.where(np.isnan(moved), 0.0, plan.ivar(np.stack(ivar[run]), bad))
+        # Fluxes that bad pixels went into have no known error.
+        known = plan if masked == "nan" else plan.strict()
+        with single_precision("ivar on the grid"):
+            weight[run] = np.where(np.isnan(moved), 0.0, known.ivar(np.stack(ivar[run]), bad))
     return matrix, weight

@@ -6,14 +6,13 @@ import numpy as np
 from astropy import units as u
 from numpy.typing import ArrayLike, NDArray
 
-from skestnet.spectra._wavelength import SPEED_OF_LIGHT
+from skestnet.spectra._wavelength import SPEED_OF_LIGHT, in_unit
 
 
 def redshift_of(velocity: ArrayLike | u.Quantity) -> NDArray[np.float64]:
     """Return the relativistic Doppler redshift of radial velocities, in km/s without a unit."""
-    if isinstance(velocity, u.Quantity):
-        velocity = velocity.to_value(u.km / u.s)
-    beta = np.asarray(velocity, dtype=np.float64) / SPEED_OF_LIGHT
+    speed = np.asarray(in_unit(velocity, u.km / u.s, "velocity"), dtype=np.float64)
+    beta = speed / SPEED_OF_LIGHT
     if (abs(beta) >= 1).any():
         raise ValueError(
             f"velocity reaches {abs(beta).max() * SPEED_OF_LIGHT:.6g} km/s, faster than light. "
@@ -29,7 +28,7 @@ def as_floats(values: Any) -> NDArray[np.float64]:
 
 def one_redshift_each(redshift: Any, n_spectra: int) -> NDArray[np.float64]:
     """Return `redshift` as a vector of one usable number per spectrum, or say what is wrong."""
-    values = as_floats(redshift)
+    values = as_floats(in_unit(redshift, u.dimensionless_unscaled, "redshift"))
     if values.ndim and values.shape != (n_spectra,):
         raise ValueError(
             f"redshift has shape {values.shape}, but there are {n_spectra} spectra: pass a single "

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted
 
-from skestnet.spectra._blocks import FloatMatrix, map_rows
+from skestnet.spectra._blocks import FloatMatrix, float_types, map_rows, nonzero, validate_spectra
 from skestnet.spectra._pixels import pixel_edges, pixel_matrix
 from skestnet.spectra._wavelength import EDGE_TOLERANCE, as_wavelength, wavelength_of_features
 
@@ -79,14 +79,17 @@ def flux_names(wavelength: NDArray[np.float64]) -> NDArray[np.object_]:
 
 
 def resample(flux: FloatMatrix, out: FloatMatrix, matrix: csr_array, least_share: float) -> None:
-    """Fill `out` with ``flux @ matrix.T``; rows with NaN are averaged over their good pixels."""
+    """Fill `out` with ``flux @ matrix.T``, pixels with NaN with means over what is good there."""
     out[:] = (matrix @ flux.T).T
-    rows = np.flatnonzero(np.isnan(flux).any(axis=1))
-    if rows.size:
-        good = ~np.isnan(flux[rows])
-        share = (matrix @ good.T.astype(flux.dtype)).T
-        total = (matrix @ np.where(good, flux[rows], 0).T).T
-        out[rows] = _ratio(total, share, where=share >= least_share, otherwise=np.nan)
+    row, column = nonzero(np.isnan(out))
+    if row.size:
+        # Only these are summed again: few, as a rule.
+        some = matrix[column]
+        start, picked = some.indptr[:-1], flux[np.repeat(row, np.diff(some.indptr)), some.indices]
+        good = ~np.isnan(picked)
+        share = np.add.reduceat(np.where(good, some.data, 0), start)
+        total = np.add.reduceat(some.data * np.where(good, picked, 0), start)
+        out[row, column] = _ratio(total, share, where=share >= least_share, otherwise=np.nan)
 
 
 def resample_ivar(
@@ -98,7 +101,15 @@ def resample_ivar(
     variance = _ratio(1.0, ivar.astype(np.float64), where=good, otherwise=0.0)
     share = (matrix @ good.T.astype(np.float64)).T
     total = (matrix.power(2) @ variance.T).T
-    out[:] = _ratio(share**2, total, where=share >= least_share, otherwise=0.0)
+    with np.errstate(over="ignore", divide="ignore"):
+        out[:] = _ratio(share**2, total, where=share >= least_share, otherwise=0.0)
+    if np.isinf(out).any():
+        raise ValueError(
+            f"ivar has values of up to {np.nanmax(ivar):.3g}, too close to the largest number of "
+            f"its type, {ivar.dtype}, at {np.finfo(ivar.dtype).max:.3g}: the resampled ones do "
+            "not fit. Try another unit of the flux: in a unit of 1e-17 of the present one, ivar "
+            "is 1e-34 of what it is now."
+        )
 
 
 def _ratio(
@@ -121,7 +132,7 @@ class Resampler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     wavelength_out : array-like of shape (n_pixels_out,), default=None
         Wavelengths to resample to, in Angstrom, strictly increasing and inside the range of
         `wavelength_in` (to one part in a million, since surveys store float32). None keeps the
-        input pixels, so that by default nothing changes.
+        input pixels: by default `transform` returns a copy.
     method : {"linear", "flux-conserving"}, default="linear"
         How the flux of an output pixel comes about:
 
@@ -214,9 +225,7 @@ class Resampler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return self
 
     def _validated(self, X: ArrayLike, *, reset: bool) -> FloatMatrix:
-        return validate_data(
-            self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", reset=reset
-        )
+        return validate_spectra(self, X, reset=reset)
 
     def _plan(self, n_features: int) -> tuple[NDArray[np.float64] | None, csr_array | None]:
         """Return the output wavelengths and the matrix, None where there is nothing to do."""
@@ -271,11 +280,12 @@ class Resampler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If `ivar` does not have one column per input pixel, or has infinite values.
+            If `ivar` does not have one column per input pixel, has infinite values, or values so
+            large that the output overflows its type.
         """
         check_is_fitted(self)
         weight = check_array(
-            ivar, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", input_name="ivar"
+            ivar, dtype=float_types(ivar), ensure_all_finite="allow-nan", input_name="ivar"
         )
         if weight.shape[1] != self.n_features_in_:
             raise ValueError(
@@ -288,7 +298,7 @@ class Resampler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _apply(self, function: Callable[..., None], rows: FloatMatrix) -> FloatMatrix:
         """Return what a function of blocks of rows and the matrix makes of all rows."""
         if self._matrix is None:
-            return rows
+            return rows.copy()  # what is done to the result must not change the input
         least_share = _METHODS[self.method][1] - _ROUNDING
         settings = {"matrix": self._matrix.astype(rows.dtype), "least_share": least_share}
         return map_rows(partial(function, **settings), rows, self._matrix.shape[0])

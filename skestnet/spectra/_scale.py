@@ -6,9 +6,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils.validation import validate_data
 
-from skestnet.spectra._blocks import FloatMatrix, map_rows, row_mean, row_median
+from skestnet.spectra._blocks import FloatMatrix, map_rows, row_mean, row_median, validate_spectra
 
 # Below this fraction of the mean absolute flux a median is noise, and dividing by it explodes.
 _SMALLEST_MEDIAN = 1e-3
@@ -141,9 +140,7 @@ class FluxScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return map_rows(self._function(), flux, flux.shape[1])
 
     def _validated(self, X: ArrayLike, *, reset: bool) -> FloatMatrix:
-        return validate_data(
-            self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", reset=reset
-        )
+        return validate_spectra(self, X, reset=reset)
 
     def _function(self) -> Callable[[FloatMatrix, FloatMatrix], None]:
         if not isinstance(self.method, str) or self.method not in _METHODS:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 from scipy.sparse import csr_array
 
-from skestnet.spectra._blocks import FloatMatrix
+from skestnet.spectra._blocks import FloatMatrix, nonzero
 
 # Fewer pixels than this for each coefficient, and the continuum follows the lines.
 _PIXELS_PER_COEFFICIENT = 4
@@ -77,10 +77,23 @@ class BinnedSpline:
         total = self._sums(flux)
         if not np.isnan(total).any():
             return total / self.size, np.ones_like(total)
-        good = ~np.isnan(flux)
-        total, count = self._sums(np.where(good, flux, 0)), self._sums(good.astype(flux.dtype))
-        mean = np.divide(total, count, out=np.full_like(count, np.nan), where=count > 0)
-        return mean, count / self.size
+        # Only in the bins with NaN is there anything to sum again: few, as a rule.
+        share, (row, column) = np.ones_like(total), nonzero(np.isnan(total))
+        mean, size = total / self.size, self.size[column]
+        picked = flux[row[:, np.newaxis], self._pixels(column)]
+        good = ~np.isnan(picked) & (np.arange(picked.shape[1]) < size[:, np.newaxis])
+        count = good.sum(axis=1)
+        some = np.where(good, picked, 0).sum(axis=1, dtype=np.float64)
+        mean[row, column] = np.where(count > 0, some / np.maximum(count, 1), np.nan)
+        share[row, column] = count / size
+        return mean, share
+
+    def _pixels(self, bins: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return the pixels of some bins, one row each; shorter ones repeat the last pixel."""
+        start, size = self.summing.indptr[bins], self.size[bins]
+        return start[:, np.newaxis] + np.minimum(
+            np.arange(self.size.max()), size[:, np.newaxis] - 1
+        )
 
     def _sums(self, pixels: FloatMatrix) -> NDArray[np.float64]:
         return np.ascontiguousarray((self.summing @ pixels.T).T, dtype=np.float64)
@@ -112,25 +125,28 @@ def fit_spline(
     float64: a rounding error that flips one rejected bin would move the whole fit.
     """
     coefficients, transposed = product(flux, basis), np.ascontiguousarray(basis.T)
-    good, residual = share, np.empty_like(flux)
+    # In the same few arrays all the time: new ones would cost as much as the sums.
+    good, residual, weighted = share.copy(), np.empty_like(flux), np.empty_like(flux)
     for _ in range(n_iter):
         np.subtract(flux, product(coefficients, transposed, residual), out=residual)
-        sigma = _root_mean_square(residual, good)
+        sigma = _root_mean_square(residual, good, weighted)
         inside = (residual >= -lower * sigma) & (residual <= upper * sigma)
-        good = np.where(inside, share, 0.0)
+        np.multiply(inside, share, out=good)
         # Replacing the rest by the fit leaves it no residual.
-        coefficients = coefficients + product(good * residual, basis)
+        coefficients += product(np.multiply(good, residual, out=weighted), basis)
     return coefficients
 
 
 def _root_mean_square(
-    residual: NDArray[np.float64], good: NDArray[np.float64]
+    residual: NDArray[np.float64], good: NDArray[np.float64], work: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the scatter of the good bins of every row, shape (n_rows, 1).
 
     Not the median absolute deviation: of a noiseless spectrum it is so small that the shoulders
     of a line, which the first fit undershoots, are rejected too and the fit never rises.
+    `work` is overwritten.
     """
-    total, count = np.einsum("ij,ij->i", good * residual, residual), good.sum(axis=1)
+    weighted = np.multiply(good, residual, out=work)
+    total, count = np.einsum("ij,ij->i", weighted, residual), good.sum(axis=1)
     mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
     return np.sqrt(mean)[:, np.newaxis]

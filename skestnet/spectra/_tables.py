@@ -25,18 +25,24 @@ def checked_errors(errors: Table | None) -> Table:
 
 
 def stack_tables(tables: Sequence[Table]) -> Table:
-    """Return all rows and all columns; what a table lacks is NaN for numbers, empty for texts."""
+    """Return all rows and all columns; what a table lacks is NaN, empty, False or True.
+
+    NaN for numbers, empty for texts, False for truth values; True for ``has_errors``, of which
+    False says that `read_spectra` estimated the errors.
+    """
     # A table without rows often has not the right type of column.
     parts = [table for table in tables if len(table)] or list(tables[:1])
     joined = vstack(parts, join_type="outer", metadata_conflicts="silent")
-    columns = {name: _filled(joined[name]) for name in joined.colnames}
+    columns = {name: _filled(joined[name], name) for name in joined.colnames}
     return Table(columns, meta=joined.meta)
 
 
-def _filled(column: Column) -> Column:
+def _filled(column: Column, name: str) -> Column:
     """Return a column without missing values."""
     if not np.any(getattr(column, "mask", False)):
         return column
-    if column.dtype.kind in "biu":
+    if column.dtype.kind == "b":
+        return column.filled(name == "has_errors")
+    if column.dtype.kind in "iu":
         column = column.astype(np.float64)
     return column.filled("" if column.dtype.kind in "US" else np.nan)

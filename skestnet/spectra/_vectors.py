@@ -1,6 +1,7 @@
 """Tuples of arrays, one per spectrum: made, checked, converted and selected."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,16 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 def as_vectors(rows: Iterable[ArrayLike], dtype: DTypeLike, name: str) -> tuple[NDArray[Any], ...]:
     """Return every row as an array of native byte order."""
+    with single_precision(name):
+        return tuple(np.asarray(row, dtype=dtype) for row in rows)
+
+
+@contextmanager
+def single_precision(name: str) -> Iterator[None]:
+    """Raise a ValueError where numbers called `name` overflow."""
     try:
         with np.errstate(over="raise"):
-            return tuple(np.asarray(row, dtype=dtype) for row in rows)
+            yield
     except FloatingPointError:
         raise ValueError(
             f"{name} exceeds the largest float32, 3.4e38. Try fluxes in a smaller unit, such as "

@@ -24,7 +24,7 @@ EDGE_TOLERANCE = 1e-6
 
 
 def lamost_grid(
-    n_pixels: int = 3909, wmin: float = 4000.0, wmax: float = 8000.0
+    n_pixels: int = 3909, wmin: float | u.Quantity = 4000.0, wmax: float | u.Quantity = 8000.0
 ) -> NDArray[np.float64]:
     """Return the wavelength grid of the paper: evenly spaced pixels, both ends included.
 
@@ -32,10 +32,10 @@ def lamost_grid(
     ----------
     n_pixels : int, default=3909
         Number of pixels.
-    wmin : float, default=4000.0
-        First wavelength, in Angstrom.
-    wmax : float, default=8000.0
-        Last wavelength, in Angstrom.
+    wmin : float or Quantity, default=4000.0
+        First wavelength, in Angstrom where it has no unit.
+    wmax : float or Quantity, default=8000.0
+        Last wavelength, in Angstrom where it has no unit.
 
     Returns
     -------
@@ -54,14 +54,32 @@ def lamost_grid(
     >>> grid.shape, float(grid[0]), float(grid[-1])
     ((3909,), 4000.0, 8000.0)
     """
-    return np.linspace(wmin, wmax, n_pixels)
+    first, last = in_unit(wmin, u.AA, "wmin"), in_unit(wmax, u.AA, "wmax")
+    return np.linspace(first, last, n_pixels)
+
+
+def in_unit(value: Any, unit: u.UnitBase | str, name: str) -> Any:
+    """Return a Quantity as numbers in `unit`, anything else as it is, or say what is wrong.
+
+    Wavelengths may come as frequencies or energies.
+    """
+    if not isinstance(value, u.Quantity):
+        return value
+    wanted = u.Unit(unit)
+    is_length = wanted.is_equivalent(u.AA)
+    try:
+        return value.to_value(wanted, u.spectral() if is_length else [])
+    except u.UnitConversionError as error:
+        what = f"a unit like {wanted}" if str(wanted) else "a number without unit"
+        raise u.UnitConversionError(
+            f"{name} is in {value.unit}, but {what} is needed. Try a Quantity of the right unit, "
+            "or plain numbers."
+        ) from error
 
 
 def in_angstrom(values: Any) -> Any:
     """Return a Quantity of wavelength, frequency or energy in Angstrom, anything else as it is."""
-    if isinstance(values, u.Quantity):
-        return values.to_value(u.AA, u.spectral())
-    return values
+    return in_unit(values, u.AA, "The wavelength")
 
 
 def as_wavelength(values: ArrayLike | u.Quantity, name: str) -> NDArray[np.float64]:

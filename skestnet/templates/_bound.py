@@ -27,8 +27,8 @@ def cramer_rao_bound(
     grid: TemplateGrid,
     labels: ArrayLike,
     sigma: ArrayLike,
-    *,
     nuisances: Iterable[Nuisance] = ("scale",),
+    *,
     return_cov: bool = False,
 ) -> FloatArray:
     r"""Smallest standard deviation of any unbiased estimate of the labels of a spectrum.
@@ -91,7 +91,7 @@ def cramer_rao_bound(
     >>> grid = TemplateGrid(wavelength, np.exp(-depth[:, np.newaxis] * line), {"depth": depth})
     >>> cramer_rao_bound(grid, [[0.25]], 0.01, nuisances=())
     array([[0.00410...]])
-    >>> cramer_rao_bound(grid, [[0.25]], 0.01)
+    >>> cramer_rao_bound(grid, [[0.25]], 0.01, ["scale"])
     array([[0.00442...]])
     """
     shapes, velocity = _parsed(nuisances, grid.wavelength)

@@ -17,7 +17,7 @@ from skestnet.templates._instrument import NO_BLUR, Instrument
 from skestnet.templates._lamost import READ_NOISE
 from skestnet.templates._noise import Sight
 from skestnet.templates._patterns import NoisePatterns
-from skestnet.templates._sight import SIGHT_STREAMS, draw_sight, known_values
+from skestnet.templates._sight import SIGHT_STREAMS, draw_sight, known_values, likely_values
 
 FloatArray = NDArray[np.float64]
 Float32Array = NDArray[np.float32]
@@ -80,7 +80,10 @@ class SpectrumDegrader(BaseEstimator):
     - a tuple ``(low, high)``: drawn uniformly for each spectrum, uniformly in the logarithm for
       `snr`;
     - a function ``f(rng, n)`` that returns `n` values, such as `Normal` and `Exponential`;
-    - a list or an array: one value for each spectrum.
+    - a list or an array: one value for each spectrum. It fits one number of spectra only, so that
+      such a degrader cannot be the `augment` of `EstNetRegressor`, which passes batches.
+
+    Values with a dimension may be Quantities: `velocity`, `fwhm`, `ebv`, `snr_band`.
 
     Parameters
     ----------
@@ -101,7 +104,7 @@ class SpectrumDegrader(BaseEstimator):
         adds no noise, nor sky residuals and cosmic rays, which are measured in it; the inverse
         variance is then that of S/N one million.
     snr_band : tuple of (float, float), default=(4000.0, 5500.0)
-        Wavelengths in Angstrom between which the S/N is defined.
+        Wavelengths, in Angstrom without a unit, between which the S/N is defined.
     noise : {"lamost", "white"}, NoisePatterns or Spectra, default="lamost"
         How the noise depends on wavelength:
 
@@ -116,7 +119,8 @@ class SpectrumDegrader(BaseEstimator):
     ebv : float, tuple, function or array-like, default=Exponential(mean=0.03)
         Colour excess E(B-V) in magnitudes; the extinction law is `extinction`.
     velocity : float, tuple, function or array-like, default=Normal(mean=0.0, std=50.0)
-        Radial velocity in km/s, positive to the red; at most 3000 either way.
+        Radial velocity in km/s, positive to the red; at most 3000 either way. The Doppler shift is
+        the relativistic one.
     warp : float, tuple, function or array-like, default=0.05
         Standard deviation of the error of the relative flux calibration (ln flux): smooth
         polynomials, and a step at 5800 A where the arms of the spectrograph meet.
@@ -202,8 +206,10 @@ class SpectrumDegrader(BaseEstimator):
     def check(self) -> Self:
         """Check the parameters and prepare what depends on wavelengths only.
 
-        `degrade` does this itself; call it to hear of mistakes before any work. Values that a
-        function draws are checked when they are drawn.
+        `degrade` does this itself; call it to hear of mistakes before any work. `Normal` and
+        `Exponential` velocities and widths have to be covered up to 6 and 20 of their standard
+        deviations, so that no later draw fails; values of other functions are checked when they
+        are drawn.
 
         Returns
         -------
@@ -216,9 +222,9 @@ class SpectrumDegrader(BaseEstimator):
             If a parameter is out of range, or `wavelength_out` is not covered by `wavelength_in`
             including the line-spread function and the radial velocities.
         """
-        known, instrument = known_values(self._parameters()), self._exposure().instrument
-        width = known.get(instrument.blur, NO_BLUR[instrument.blur])
-        instrument.check(known.get("velocity", np.zeros(1)), width)
+        likely, instrument = likely_values(self._parameters()), self._exposure().instrument
+        width = likely.get(instrument.blur, NO_BLUR[instrument.blur])
+        instrument.check(likely.get("velocity", np.zeros(1)), width)
         return self
 
     def degrade(self, flux: ArrayLike, *, random_state: RandomSource = None) -> DegradedSpectra:
@@ -296,8 +302,9 @@ class SpectrumDegrader(BaseEstimator):
         source = as_wavelength(self.wavelength_in, "wavelength_in")
         (blur,) = {"resolution", "fwhm"} & set(parameters)
         if self.wavelength_out is None:
-            velocity = known.get("velocity", np.array([-_MARGIN, _MARGIN]))
-            width = known.get(blur, NO_BLUR[blur])
+            likely = likely_values(parameters)
+            velocity = likely.get("velocity", np.array([-_MARGIN, _MARGIN]))
+            width = likely.get(blur, NO_BLUR[blur])
             target = Instrument(source, lamost_grid(), blur).covered(velocity, width)
         else:
             target = as_wavelength(self.wavelength_out, "wavelength_out")

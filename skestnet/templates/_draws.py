@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+from astropy import units as u
 from numpy.random import Generator, RandomState, SeedSequence
 from numpy.typing import ArrayLike, NDArray
 
+from skestnet.spectra._wavelength import in_unit
+
 FloatArray = NDArray[np.float64]
 RandomSource: TypeAlias = int | Generator | RandomState | None
+# Of values that come as a Quantity; all other values have no unit.
+_UNITS = {"velocity": u.km / u.s, "fwhm": u.AA, "ebv": u.mag}
 Draw: TypeAlias = ArrayLike | Callable[[Generator, int], ArrayLike]
 
 
@@ -38,6 +43,10 @@ class Normal:
     def __call__(self, rng: Generator, n: int) -> FloatArray:
         return rng.normal(self.mean, self.std, n)
 
+    def _interval(self) -> tuple[float, float]:
+        """Return between what practically all values lie: all but 2e-9 of them."""
+        return self.mean - 6 * self.std, self.mean + 6 * self.std
+
 
 @dataclass(frozen=True)
 class Exponential:
@@ -61,6 +70,10 @@ class Exponential:
     def __call__(self, rng: Generator, n: int) -> FloatArray:
         return rng.exponential(self.mean, n)
 
+    def _interval(self) -> tuple[float, float]:
+        """Return between what practically all values lie: all but 2e-9 of them."""
+        return 0.0, 20 * self.mean
+
 
 def draw(name: str, value: Draw, rng: Generator, n: int, *, log: bool = False) -> FloatArray:
     """Return `n` values of the quantity `name`; `log` draws ranges, above 0, log-uniformly."""
@@ -72,13 +85,23 @@ def draw(name: str, value: Draw, rng: Generator, n: int, *, log: bool = False) -
     if values.shape != (n,):
         raise ValueError(
             f"{name} has shape {values.shape}, but one value for each of the {n} spectra is "
-            f"needed. Pass a number, a tuple (low, high), a function f(rng, n) or {n} values."
+            f"needed. Pass a number, a tuple (low, high), a function f(rng, n) or {n} values; as "
+            "augment of an EstNetRegressor, which passes batches, not one value for each spectrum."
         )
     return values
 
 
+def interval(value: object) -> tuple[float, float] | None:
+    """Return between what practically all values of a distribution lie, None if not known."""
+    return value._interval() if isinstance(value, Normal | Exponential) else None
+
+
 def as_floats(name: str, value: object) -> FloatArray:
-    """Return numbers, or say that they are none."""
+    """Return numbers in the unit of the quantity `name`, or say that they are none."""
+    unit = _UNITS.get(name, u.dimensionless_unscaled)
+    if isinstance(value, tuple | list):
+        value = [in_unit(one, unit, name) for one in value]
+    value = in_unit(value, unit, name)
     try:
         return np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):

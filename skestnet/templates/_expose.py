@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+from astropy import units as u
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from skestnet.spectra._wavelength import in_unit
 from skestnet.templates import _defects as defects
 from skestnet.templates._extinction import extinction
 from skestnet.templates._instrument import Instrument
@@ -100,7 +102,7 @@ class Exposure:
 
 def _band(wavelength: FloatArray, snr_band: tuple[float, float]) -> slice:
     """Return the pixels in which the S/N is defined."""
-    low, high = snr_band
+    low, high = (in_unit(end, u.AA, "snr_band") for end in snr_band)
     first, last = np.searchsorted(wavelength, [low, high], side="left")
     if not (low < high and first < last):
         raise ValueError(

@@ -1,8 +1,11 @@
 """Reddening by interstellar dust: the law of Cardelli, Clayton and Mathis."""
 
 import numpy as np
+from astropy import units as u
 from numpy.polynomial.polynomial import polyval
 from numpy.typing import ArrayLike, NDArray
+
+from skestnet.spectra._wavelength import in_unit
 
 FloatArray = NDArray[np.float64]
 
@@ -20,7 +23,9 @@ _OPTICAL = np.array(
 )  # fmt: skip
 
 
-def extinction(wavelength: ArrayLike, ebv: ArrayLike, r_v: float = 3.1) -> FloatArray:
+def extinction(
+    wavelength: ArrayLike | u.Quantity, ebv: ArrayLike | u.Quantity, r_v: float = 3.1
+) -> FloatArray:
     """Extinction by interstellar dust, in magnitudes.
 
     The law of Cardelli, Clayton and Mathis [1]_ in the infrared and, from 9091 A to the blue, with
@@ -28,9 +33,9 @@ def extinction(wavelength: ArrayLike, ebv: ArrayLike, r_v: float = 3.1) -> Float
 
     Parameters
     ----------
-    wavelength : array-like
-        Wavelength in Angstrom, 3030-33333.
-    ebv : array-like
+    wavelength : array-like or Quantity
+        Wavelength, in Angstrom without a unit, 3030-33333.
+    ebv : array-like or Quantity
         Colour excess E(B-V) in magnitudes; it is broadcast against `wavelength`.
     r_v : float, default=3.1
         Ratio of the total to the selective extinction, A(V) / E(B-V), above 0.
@@ -59,10 +64,10 @@ def extinction(wavelength: ArrayLike, ebv: ArrayLike, r_v: float = 3.1) -> Float
     """
     if not r_v > 0:
         raise ValueError(f"r_v={r_v!r}: expected a ratio above 0; 3.1 is the mean of the Galaxy.")
-    x = 1e4 / _inside(wavelength)
+    x = 1e4 / _inside(in_unit(wavelength, u.AA, "wavelength"))
     infrared = np.multiply.outer(_INFRARED, x**1.61)
     a, b = np.where(x < _OPTICAL_FROM, infrared, polyval(x - 1.82, _OPTICAL))
-    return np.asarray(ebv) * (r_v * a + b)
+    return np.asarray(in_unit(ebv, u.mag, "ebv")) * (r_v * a + b)
 
 
 def _inside(wavelength: ArrayLike) -> FloatArray:

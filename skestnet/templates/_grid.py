@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
+from astropy import units as u
 from numpy.typing import ArrayLike, NDArray
 
 from skestnet.spectra._wavelength import as_wavelength
@@ -131,7 +132,7 @@ class TemplateGrid:
         path: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
         *,
         medium: str | None = None,
-        wavelength_range: tuple[float, float] | None = None,
+        wavelength_range: tuple[float, float] | u.Quantity | None = None,
         verbose: int = 0,
         **params: Any,
     ) -> Self:
@@ -150,9 +151,9 @@ class TemplateGrid:
             In what the wavelengths of the files are measured; those in air are converted to
             vacuum. None is vacuum for numpy archives, and refused for text files, which do not
             say: "koester2" of the SVO (Koester 2010) is in air.
-        wavelength_range : tuple of float, default=None
-            Vacuum wavelengths (low, high) in Angstrom to keep, None for all. The ultraviolet of
-            models has many points, which cost memory.
+        wavelength_range : tuple of float or Quantity, default=None
+            Vacuum wavelengths (low, high) to keep, in Angstrom without a unit, None for all. The
+            ultraviolet of models has many points, which cost memory.
         verbose : int, default=0
             1 shows a progress bar.
         **params : dict
@@ -311,7 +312,7 @@ class TemplateGrid:
         wavelength: ArrayLike,
         *,
         resolution: ArrayLike | None = None,
-        fwhm: ArrayLike | None = None,
+        fwhm: ArrayLike | u.Quantity | None = None,
     ) -> Self:
         """Return the grid as an instrument sees it: blurred, and averaged over its pixels.
 
@@ -321,8 +322,8 @@ class TemplateGrid:
             Vacuum wavelengths of the centres of the pixels of the instrument, in Angstrom.
         resolution : float or array-like of shape (n_out,), default=None
             Wavelength over full width at half maximum of the line-spread function, a Gaussian.
-        fwhm : float or array-like of shape (n_out,), default=None
-            That full width itself, in Angstrom. With neither, nothing is blurred.
+        fwhm : float, Quantity or array-like of shape (n_out,), default=None
+            That full width itself, in Angstrom without a unit. With neither, nothing is blurred.
 
         Returns
         -------

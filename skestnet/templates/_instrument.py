@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from skestnet.spectra._pixels import gaussian_sigma, pixel_edges
-from skestnet.spectra._wavelength import SPEED_OF_LIGHT
+from skestnet.spectra._redshift import redshift_of
 from skestnet.templates._observe import observation_matrix
 
 FloatArray = NDArray[np.float64]
@@ -74,7 +74,7 @@ class Instrument:
         widths = (width.min(), width.max())
         sigma = [gaussian_sigma(edges, **{self.blur: one}) for one in widths]
         reach = _REACH * np.maximum(*sigma)
-        low, high = 1 + np.array([velocity.max(), velocity.min()]) / SPEED_OF_LIGHT
+        low, high = 1 + redshift_of([velocity.max(), velocity.min()])
         return (edges - reach)[:-1] / low, (edges + reach)[1:] / high
 
     def _available(self) -> tuple[float, float]:
@@ -112,7 +112,7 @@ def doppler_shift(
     Between pixels the flux is the cubic whose slopes at both pixels are those of the parabolas
     through their neighbours: flux density per unit of the observer's wavelength is not rescaled.
     """
-    at = wavelength / (1 + velocity[:, np.newaxis] / SPEED_OF_LIGHT)
+    at = wavelength / (1 + redshift_of(velocity)[:, np.newaxis])
     position = np.interp(at.ravel(), wavelength, np.arange(wavelength.size)).reshape(at.shape)
     left = np.minimum(position.astype(np.intp), wavelength.size - 2)
     t = (position - left).astype(np.float32)

@@ -6,10 +6,11 @@ from numbers import Real
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from astropy import units as u
 from numpy.typing import NDArray
 
 from skestnet.spectra._pixels import pixel_edges
-from skestnet.spectra._wavelength import BALMER_LINES
+from skestnet.spectra._wavelength import BALMER_LINES, in_unit
 
 FloatArray = NDArray[np.float64]
 
@@ -39,9 +40,10 @@ class Window(NamedTuple):
 
 
 def line_windows(
-    lines: Sequence[str | tuple[float, float]], half_width: float | None = None
+    lines: Sequence[str | tuple[float, float]], half_width: float | u.Quantity | None = None
 ) -> list[Window]:
     """Return the windows of `lines` by wavelength; those that overlap are cut midway."""
+    half_width = in_unit(half_width, u.AA, "half_width")
     windows = sorted((_window(line, half_width) for line in lines), key=lambda w: w.low)
     if not windows:
         raise ValueError(
@@ -63,7 +65,8 @@ def _window(line: str | tuple[float, float], half_width: float | None) -> Window
         centre = BALMER_LINES[line]
         width = HALF_WIDTHS[line] if half_width is None else half_width
         return Window(line, centre - width, centre + width)
-    pair = tuple(line) if np.ndim(line) == 1 else ()
+    ends = line if np.iterable(line) else ()
+    pair = tuple(in_unit(end, u.AA, "A window of lines") for end in ends)
     if not (len(pair) == 2 and all(isinstance(end, Real) for end in pair) and pair[0] < pair[1]):
         raise ValueError(
             f"lines holds {line!r}: expected a name or two wavelengths in Angstrom, the shorter "
@@ -112,9 +115,12 @@ class FitPixels:
     def of(
         cls, wavelength: FloatArray, windows: Sequence[Window], *, degree: int, stretch: float = 0.0
     ) -> Self:
-        """Find the pixels of `windows`; templates may stretch by a factor ``1 +- stretch``."""
+        """Find the pixels of `windows`; templates may stretch by up to ``1 + stretch``.
+
+        As much they may shrink.
+        """
         reached = [
-            w._replace(low=w.low / (1 + stretch), high=w.high / (1 - stretch)) for w in windows
+            w._replace(low=w.low / (1 + stretch), high=w.high * (1 + stretch)) for w in windows
         ]
         _check_covered(wavelength, reached)
         inside = [_columns(wavelength, window) for window in windows]
@@ -155,7 +161,7 @@ def _columns(wavelength: FloatArray, window: Window) -> slice:
 def _reach(wavelength: FloatArray, inside: list[slice], stretch: float) -> list[slice]:
     """Widen each window until its pixels, however shifted, lie between two pixels."""
     first = np.array([wavelength[columns.start] for columns in inside]) / (1 + stretch)
-    last = np.array([wavelength[columns.stop - 1] for columns in inside]) / (1 - stretch)
+    last = np.array([wavelength[columns.stop - 1] for columns in inside]) * (1 + stretch)
     starts = np.maximum(np.searchsorted(wavelength, first, side="right") - 1, 0)
     stops = np.minimum(np.searchsorted(wavelength, last, side="left") + 1, wavelength.size)
     return [slice(int(a), int(b)) for a, b in zip(starts, stops, strict=True)]

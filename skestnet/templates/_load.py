@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from astropy import units as u
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from skestnet.spectra._medium import vacuum_from_air
+from skestnet.spectra._wavelength import in_unit
 
 FloatArray = NDArray[np.float64]
 
@@ -36,14 +38,15 @@ def load_templates(
     path: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     *,
     medium: str | None = None,
-    wavelength_range: tuple[float, float] | None = None,
+    wavelength_range: tuple[float, float] | u.Quantity | None = None,
     verbose: int = 0,
 ) -> Templates:
     """Read the templates of one or several files, or of a folder, as one set in vacuum."""
     if medium not in (None, *_MEDIA):
         raise ValueError(f"medium={medium!r} is not known. Choose one of {_MEDIA}.")
     files = _files(path)
-    low, high = (0.0, np.inf) if wavelength_range is None else wavelength_range
+    ends = (0.0, np.inf) if wavelength_range is None else wavelength_range
+    low, high = (in_unit(end, u.AA, "wavelength_range") for end in ends)
     if not low < high:
         raise ValueError(
             f"wavelength_range={wavelength_range!r}: expected two wavelengths in Angstrom, the "

@@ -10,7 +10,7 @@ from sklearn.utils import gen_batches
 from skestnet.templates._chi2 import template_gain
 from skestnet.templates._lines import FitPixels
 from skestnet.templates._minimise import Minimum, Target, covariance, minimise
-from skestnet.templates._model import MovingModel, RestModel, TemplateModel
+from skestnet.templates._model import Between, MovingModel, RestModel, TemplateModel
 from skestnet.templates._starts import best_minima, neighbours, starting_points
 
 FloatArray = NDArray[np.float64]
@@ -88,6 +88,8 @@ class TemplateMatcher:
         The windows.
     max_velocity : float
         Largest velocity in km/s; 0 fits none.
+    between : Between
+        How templates are interpolated.
     """
 
     def __init__(
@@ -97,12 +99,13 @@ class TemplateMatcher:
         wavelength: FloatArray,
         pixels: FitPixels,
         max_velocity: float,
+        between: Between,
     ) -> None:
         self._pixels, self._n_labels = pixels, labels.shape[1]
         self._model: TemplateModel = (
-            MovingModel(labels, templates, wavelength, pixels, max_velocity)
+            MovingModel(labels, templates, wavelength, pixels, max_velocity, between)
             if max_velocity > 0
-            else RestModel(labels, pixels.select(templates), pixels.groups)
+            else RestModel(labels, pixels.select(templates), pixels.groups, between)
         )
         self._starts = starting_points(labels, max_velocity)
         self._around = neighbours(self._starts)

@@ -1,6 +1,7 @@
 """Templates as functions of labels and, where asked for, of radial velocity."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,39 +35,89 @@ class TemplateModel(Protocol):
         ...
 
 
-def unit_scale(spectra: NDArray[np.floating], groups: list[slice]) -> FloatArray:
-    """Divide each window of each spectrum by its root mean square: its level is free anyway."""
+class Between(NamedTuple):
+    """How templates are interpolated between labels.
+
+    Attributes
+    ----------
+    log_labels : sequence of int
+        Positions of the labels, all positive, that are interpolated in their logarithm.
+    log_flux : bool
+        Whether pixels at which all templates are positive are interpolated in their logarithm.
+    method : str
+        What `LabelInterpolator` is told.
+    """
+
+    log_labels: Sequence[int] = ()
+    log_flux: bool = False
+    method: str = "auto"
+
+
+def unit_scale(
+    spectra: NDArray[np.floating], groups: list[slice], is_log: NDArray[np.bool_] | None = None
+) -> FloatArray:
+    """Divide each window of each spectrum by its root mean square: its level is free anyway.
+
+    The level of a window of which only a part, `is_log`, is interpolated in the logarithm is not
+    free: its spectra share one.
+    """
     scaled = spectra.astype(np.float64)
     for group in groups:
-        level = np.sqrt(np.mean(scaled[:, group] ** 2, axis=1, keepdims=True))
+        shared = is_log is not None and bool(is_log[group].any()) and not is_log[group].all()
+        axis = None if shared else 1
+        level = np.sqrt(np.mean(scaled[:, group] ** 2, axis=axis, keepdims=True))
         scaled[:, group] /= np.where(level > 0, level, 1.0)
     return scaled
 
 
 class RestModel:
-    """Templates interpolated between labels, at rest."""
+    """Templates interpolated between labels, at rest.
+
+    Where labels and fluxes are interpolated in their logarithm, as a `TemplateGrid` does, the
+    derivatives are still those of the flux with respect to the labels themselves.
+    """
 
     def __init__(
-        self, labels: FloatArray, templates: NDArray[np.floating], groups: list[slice]
+        self,
+        labels: FloatArray,
+        templates: NDArray[np.floating],
+        groups: list[slice],
+        between: Between = Between(),  # noqa: B008, it cannot change
     ) -> None:
-        self._interpolate = LabelInterpolator(labels, unit_scale(templates, groups))
+        self._log_labels = list(between.log_labels)
+        self._log_pixels = np.atleast_1d((templates > 0).all(axis=0) & between.log_flux)
+        values = unit_scale(templates, groups, self._log_pixels)
+        np.log(values, out=values, where=self._log_pixels)
+        self._interpolate = LabelInterpolator(self._scaled(labels), values, method=between.method)
         self.lower, self.upper = labels.min(axis=0), labels.max(axis=0)
+
+    def _scaled(self, labels: FloatArray) -> FloatArray:
+        """Return the labels in the coordinates of the interpolation."""
+        x = labels.copy()
+        x[:, self._log_labels] = np.log10(x[:, self._log_labels])
+        return x
 
     def contains(self, parameters: FloatArray) -> NDArray[np.bool_]:
         """Return which labels lie between templates."""
-        return self._interpolate.contains(parameters)
+        return self._interpolate.contains(self._scaled(parameters))
 
     def __call__(self, parameters: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the templates and their derivatives."""
-        template, slopes = self._interpolate(parameters), self._interpolate.jacobian(parameters)
-        return np.asarray(template, np.float64), np.asarray(slopes, np.float64)
+        x, log = self._scaled(parameters), self._log_labels
+        template = np.asarray(self._interpolate(x), np.float64)
+        slopes = np.asarray(self._interpolate.jacobian(x), np.float64)
+        slopes[:, log] /= np.log(10) * parameters[:, log, np.newaxis]
+        np.exp(template, out=template, where=self._log_pixels)
+        np.multiply(slopes, template[:, np.newaxis], out=slopes, where=self._log_pixels)
+        return template, slopes
 
 
 class MovingModel:
     """Templates interpolated between labels, then shifted by a radial velocity in km/s.
 
-    A shift multiplies wavelengths by ``1 + velocity / c``. Between pixels the templates are cubic
-    splines in the logarithm of wavelength.
+    A shift multiplies wavelengths by the relativistic Doppler factor, the logarithm of which is
+    ``arctanh(velocity / c)``. Between pixels the templates are cubic splines in the logarithm of
+    wavelength.
     """
 
     def __init__(
@@ -76,6 +127,7 @@ class MovingModel:
         wavelength: FloatArray,
         pixels: FitPixels,
         max_velocity: float,
+        between: Between = Between(),  # noqa: B008, it cannot change
     ) -> None:
         x = np.log(wavelength)
         self._knots = [x[columns] for columns in pixels.reach]
@@ -83,7 +135,7 @@ class MovingModel:
         stops = np.cumsum([knots.size for knots in self._knots])
         self._groups = [slice(b - k.size, b) for b, k in zip(stops, self._knots, strict=True)]
         reached = np.concatenate([templates[:, columns] for columns in pixels.reach], axis=1)
-        self._rest = RestModel(labels, reached, self._groups)
+        self._rest = RestModel(labels, reached, self._groups, between)
         # Spline slopes are linear in the values: those of the unit vectors make a matrix.
         self._slopes = [CubicSpline(knots, np.eye(knots.size))(knots, 1).T for knots in self._knots]
         self.lower = np.append(self._rest.lower, -max_velocity)
@@ -97,15 +149,16 @@ class MovingModel:
         """Return the shifted templates and their derivatives."""
         template, slopes = self._rest(parameters[:, :-1])
         curves = np.concatenate([template[:, np.newaxis], slopes], axis=1)
-        stretch = 1 + parameters[:, -1] / SPEED_OF_LIGHT
+        beta = parameters[:, -1] / SPEED_OF_LIGHT
+        shift = np.arctanh(beta)
         shifted = [
-            hermite(curves[..., group], matrix, knots, target - np.log(stretch)[:, np.newaxis])
+            hermite(curves[..., group], matrix, knots, target - shift[:, np.newaxis])
             for group, matrix, knots, target in zip(
                 self._groups, self._slopes, self._knots, self._targets, strict=True
             )
         ]
         moved, tangent = (np.concatenate(parts, axis=-1) for parts in zip(*shifted, strict=True))
-        by_velocity = -tangent / (SPEED_OF_LIGHT * stretch)[:, np.newaxis]
+        by_velocity = -tangent / (SPEED_OF_LIGHT * (1 - beta**2))[:, np.newaxis]
         return moved[:, 0], np.concatenate([moved[:, 1:], by_velocity[:, np.newaxis]], axis=1)
 
 

@@ -1,11 +1,13 @@
 """The matrix from the wavelengths of templates to the pixels of an instrument."""
 
 import numpy as np
+from astropy import units as u
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
 from skestnet.spectra._pixels import FWHM_PER_SIGMA, gaussian_sigma, pixel_edges, pixel_matrix
 from skestnet.spectra._resample import linear_weights
+from skestnet.spectra._wavelength import in_unit
 
 FloatArray = NDArray[np.float64]
 
@@ -30,7 +32,8 @@ def observation_matrix(
     Templates are boxes around their points, and straight lines between them where points are
     further apart than what the instrument resolves: models have few points where they are smooth.
     """
-    edges = pixel_edges(target)
+    edges, fwhm = pixel_edges(target), in_unit(fwhm, u.AA, "fwhm")
+    resolution = in_unit(resolution, u.dimensionless_unscaled, "resolution")
     sigma = _sigma(target, target, resolution, fwhm)
     _check_covered(pixel_edges(wavelength), edges, sigma)
     near = _near(wavelength, edges, 2 * _REACH * sigma.max())

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from skestnet.templates._draws import Draw, as_floats, check_range, draw
+from skestnet.templates._draws import Draw, as_floats, check_range, draw, interval
 from skestnet.templates._instrument import LARGEST_SPEED, round_widths
 from skestnet.templates._noise import Sight
 
@@ -41,6 +41,22 @@ def known_values(parameters: Mapping[str, Draw]) -> dict[str, FloatArray]:
             known[name] = np.atleast_1d(as_floats(name, ends))
             _check(name, known[name])
     return known
+
+
+def likely_values(parameters: Mapping[str, Draw]) -> dict[str, FloatArray]:
+    """Return what `known_values` does, and where practically all draws of distributions lie.
+
+    A distribution that can leave the limits of its parameter is cut there, because draws beyond
+    are refused by themselves; widths of a distribution that can are left out.
+    """
+    likely = known_values(parameters)
+    for name, value in parameters.items():
+        ends = interval(value)
+        if ends is not None:
+            inside = np.clip(ends, *_LIMITS[name])
+            if name not in _WIDTHS or np.array_equal(inside, ends):
+                likely[name] = inside
+    return likely
 
 
 def draw_sight(parameters: Mapping[str, Draw], n: int, rngs: Mapping[str, Generator]) -> Sight:

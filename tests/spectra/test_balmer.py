@@ -167,6 +167,27 @@ def test_report():
         check.require("Vacuum")
 
 
+def test_one_vector_of_weights_serves_all_spectra():
+    flux = noisy(3, 30.0)
+    weight = np.where(abs(GRID - 5500) < 50, 0.0, 2.0)
+    flux[:, weight == 0] = 1e3
+    for ivar in (weight, weight[np.newaxis]):
+        found = check_balmer_lines(GRID, flux, ivar)
+        assert found.velocity == check_balmer_lines(GRID, flux, np.tile(weight, (3, 1))).velocity
+
+
+def test_standard_deviations_with_units():
+    flux = noisy(3, 30.0)
+    units = {"velocity_scatter": 40e3 * u.m / u.s, "velocity_offset": 10e3 * u.m / u.s}
+    found = check_balmer_lines(GRID, flux, **units)
+    assert (
+        found.odds
+        == check_balmer_lines(GRID, flux, velocity_scatter=40.0, velocity_offset=10.0).odds
+    )
+    with pytest.raises(ValueError, match="velocity_scatter is in Angstrom, but a unit like km / s"):
+        check_balmer_lines(GRID, flux, velocity_scatter=1 * u.AA)
+
+
 def test_messages():
     spectra = Spectra.from_matrix(GRID, noisy(1, 10.0))
     with pytest.raises(TypeError, match="flux and ivar are part of the Spectra"):

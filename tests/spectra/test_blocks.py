@@ -1,8 +1,40 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skestnet.spectra._blocks import map_rows, row_mean, row_median
+from skestnet.spectra import (
+    ContinuumNormalizer,
+    CosmicRayClipper,
+    FluxScaler,
+    MaskedPixelImputer,
+    Resampler,
+    lamost_grid,
+)
+from skestnet.spectra._blocks import map_rows, nonzero, row_mean, row_median
+
+GRID = lamost_grid(400)
+TRANSFORMERS = [
+    ContinuumNormalizer(GRID),
+    CosmicRayClipper(),
+    MaskedPixelImputer(),
+    *(FluxScaler(method) for method in ("minmax", "median", "standard")),
+    *(Resampler(GRID, GRID[1:-1], method=method) for method in ("linear", "flux-conserving")),
+]
+
+
+def each_transformer(test):
+    names = [f"{type(t).__name__}-{getattr(t, 'method', '')}" for t in TRANSFORMERS]
+    return pytest.mark.parametrize("transformer", TRANSFORMERS, ids=names)(test)
+
+
+def spectra_with_gaps(n):
+    rng = np.random.default_rng(0)
+    spectra = rng.normal(5, 1, (n, GRID.size)).astype("f4")
+    start = rng.integers(0, GRID.size, (n, 1))
+    spectra[np.abs(np.arange(GRID.size) - start) < 4] = np.nan
+    return spectra
 
 
 @pytest.fixture
@@ -46,3 +78,71 @@ def test_map_rows_sees_every_row_once(n_jobs):
     assert result.dtype == np.float32
     assert len(sizes) > 2
     assert sum(sizes) == len(flux)
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (4, 7), (5, 600)])
+def test_nonzero_is_that_of_numpy(shape):
+    flags = np.random.default_rng(0).random(shape) < 0.3
+    assert_array_equal(nonzero(flags), np.nonzero(flags))
+
+
+@pytest.mark.parametrize("n_pixels", [8, 600])
+@pytest.mark.parametrize("function", [row_mean, row_median])
+def test_statistics_do_not_depend_on_the_other_rows(function, n_pixels):
+    flux = np.random.default_rng(2).normal(1, 3, (40, n_pixels)).astype("f4")
+    for row in range(0, 40, 3):
+        flux[row, row % 8 : 6] = np.nan
+    together = function(flux.copy())
+    assert_array_equal(together, [function(row[np.newaxis].copy())[0] for row in flux])
+
+
+@each_transformer
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_the_byte_order_does_not_matter(transformer, dtype):
+    """`astropy.io.fits` returns big-endian arrays."""
+    native = spectra_with_gaps(5).astype(dtype)
+    expected = transformer.fit_transform(native)
+    for order in "<>":
+        result = transformer.fit_transform(native.astype(order + dtype))
+        assert result.dtype == np.dtype(dtype)
+        assert result.dtype.isnative
+        assert_array_equal(result, expected)
+
+
+@each_transformer
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_the_byte_order_of_a_table_does_not_matter(transformer, dtype):
+    pandas = pytest.importorskip("pandas")
+    native = spectra_with_gaps(5).astype(dtype)
+    expected = transformer.fit_transform(native)
+    names = [f"pixel_{i}" for i in range(GRID.size)]
+    for order in "<>":
+        table = pandas.DataFrame(native.astype(order + dtype), columns=names)
+        result = transformer.fit_transform(table)
+        assert result.dtype == np.dtype(dtype)
+        assert result.dtype.isnative
+        assert_array_equal(result, expected)
+        assert transformer.feature_names_in_.tolist() == names
+    with pytest.raises(ValueError, match="feature names"):
+        transformer.transform(table[names[::-1]])
+
+
+def test_integers_in_any_byte_order_become_float64():
+    for dtype in ("<i2", ">i2", ">i4", ">u8"):
+        assert FluxScaler().fit_transform(np.arange(6, dtype=dtype).reshape(2, 3)).dtype == "f8"
+
+
+@each_transformer
+@pytest.mark.parametrize("with_gaps", [False, True])
+def test_memory_is_three_times_the_input_at_most(transformer, with_gaps):
+    """Output included; the cosmic rays and the imputer make the same promise."""
+    flux = spectra_with_gaps(8000)
+    flux = flux if with_gaps else np.nan_to_num(flux, nan=5.0)
+    transformer.fit(flux)
+    tracemalloc.start()
+    try:
+        transformer.transform(flux)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * flux.nbytes

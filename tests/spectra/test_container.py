@@ -213,6 +213,49 @@ def test_bad_pixels_have_no_weight_however_they_are_filled(ragged, masked):
     assert_array_equal(ragged.to_matrices(grid, masked=masked)[1], ragged.to_matrices(grid)[1])
 
 
+def one_bad_pixel(flux, ivar):
+    """One spectrum of 1 A pixels, of flux 1 and ivar 4, but for one pixel that says nothing."""
+    wavelength = np.arange(4000.5, 4012.5)
+    fluxes, ivars = np.ones(12), np.full(12, 4.0)
+    fluxes[5], ivars[5] = flux, ivar
+    return wavelength, fluxes, ivars, [4002.0, 4006.0, 4010.0]
+
+
+@pytest.mark.parametrize("mask", [None, [[False] * 12]])
+@pytest.mark.parametrize(("flux", "ivar"), [(1000, 0), (np.nan, 4), (1000, np.nan), (1000, np.inf)])
+def test_a_bad_pixel_leaks_into_no_flux(flux, ivar, mask):
+    wavelength, flux, ivar, grid = one_bad_pixel(flux, ivar)
+    for spectra in (
+        Spectra([wavelength], [flux], [ivar], mask),
+        Spectra.from_matrix(wavelength, [flux], [ivar], mask),
+    ):
+        assert spectra.mask[0].tolist() == [i == 5 for i in range(12)]
+        moved, weight = spectra.to_matrices(grid, method="flux-conserving")
+        assert_allclose(moved, [[1, 1, 1]], rtol=1e-6)
+        assert_allclose(weight, [[16, 12, 16]], rtol=1e-6)
+        moved, weight = spectra.to_matrices([4005.0, 4005.5, 4006.5])
+        assert_array_equal(moved, [[np.nan, np.nan, 1]])
+        assert_array_equal(weight, [[0, 0, 4]])
+
+
+@pytest.mark.parametrize(("masked", "middle"), [("keep", 250.75), ("bridge", 1)])
+def test_fluxes_of_bad_pixels_have_no_known_error(masked, middle):
+    wavelength, flux, ivar, grid = one_bad_pixel(1000, 0)
+    spectra = Spectra([wavelength], [flux], [ivar])
+    moved, weight = spectra.to_matrices(grid, masked=masked, method="flux-conserving")
+    assert_allclose(moved, [[1, middle, 1]], rtol=1e-6)
+    assert_allclose(weight, [[16, 0, 16]], rtol=1e-6)
+    assert_array_equal(spectra.to_matrices([4004.5, 4005.0], masked=masked)[1], [[4, 0]])
+
+
+def test_inverse_variances_beyond_float32_are_refused():
+    wavelength = np.arange(4000.5, 4032.5)
+    spectra = Spectra.from_matrix(wavelength, np.ones((1, 32)), np.full((1, 32), 1e38))
+    with pytest.raises(ValueError, match=r"ivar on the grid exceeds .* such as 1e-17 erg"):
+        spectra.to_matrices([4008.0, 4024.0], method="flux-conserving")
+    assert_allclose(spectra.to_matrices(wavelength)[1], 1e38, rtol=1e-6)
+
+
 @pytest.mark.parametrize("method", ["linear", "flux-conserving"])
 def test_inverse_variance_predicts_the_scatter(method):
     rng = np.random.default_rng(3)
@@ -315,11 +358,20 @@ def test_concatenate(ragged):
         assert all(a is b for a, b in zip(getattr(joined, name), expected, strict=True))
     assert joined.meta["file"].tolist() == ["a", "b", "c", "dd"]
     assert_array_equal(joined.meta["teff"], [np.nan] * 3 + [9000])
-    assert_array_equal(joined.meta["flag"], [np.nan] * 3 + [1])
+    assert joined.meta["flag"].dtype == bool
+    assert joined.meta["flag"].tolist() == [False] * 3 + [True]
     assert joined.meta["note"].tolist() == ["", "", "", "x"]
     assert_array_equal(joined.snr, [[1, 4], [2, np.nan], [3, 6], [np.nan, np.nan]])
     assert joined.errors["file"].tolist() == ["bad"]
     assert "teff" not in ragged.meta.colnames
+
+
+def test_concatenate_takes_no_errors_for_estimated(ragged):
+    meta = Table({"file": ["x"], "has_errors": [False]})
+    other = Spectra([[1.0, 2.0]], [[1, 1]], [[1, 1]], meta=meta)
+    estimated = Spectra.concatenate([ragged, other]).meta["has_errors"]
+    assert estimated.tolist() == [True] * 3 + [False]
+    assert len(ragged[~estimated[:3]]) == 0
 
 
 def test_concatenate_undoes_slicing(ragged):
@@ -466,6 +518,24 @@ def test_redshifts_of_meta_are_used_once(ragged):
     assert_allclose(again.wavelength[0], rest.wavelength[0], rtol=1e-15)
     partly = spectra.to_rest_frame(1e-3)
     assert_allclose(partly.meta["redshift"], [0, 1 / 1.001 - 1, 0.9999 / 1.001 - 1], atol=1e-15)
+
+
+def test_redshifts_have_no_unit(ragged):
+    with pytest.raises(ValueError, match="redshift is in km / s, but a number without unit"):
+        ragged.to_rest_frame(redshift=30 * u.km / u.s)
+    with pytest.raises(ValueError, match="velocity is in Angstrom, but a unit like km / s is"):
+        ragged.to_rest_frame(velocity=30 * u.AA)
+    expected = ragged.to_rest_frame(redshift=0.1).wavelength
+    for found, wanted in zip(
+        ragged.to_rest_frame(redshift=10 * u.percent).wavelength, expected, strict=True
+    ):
+        assert_allclose(found, wanted, rtol=1e-15)
+
+
+def test_paper_grid_with_units():
+    assert_allclose(lamost_grid(101, 400 * u.nm, 500 * u.nm), lamost_grid(101, 4000, 5000))
+    with pytest.raises(ValueError, match="wmin is in km / s, but a unit like Angstrom is needed"):
+        lamost_grid(100, 400 * u.km / u.s)
 
 
 def test_rest_frame_messages(ragged):

@@ -68,6 +68,24 @@ def test_bins(n_pixels, widths):
     assert_array_equal(np.isnan(means), counts == 0)
 
 
+@pytest.mark.parametrize("n_pixels", [3, 5000, 6001])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_bins_with_gaps_against_a_loop(n_pixels, dtype):
+    rng = np.random.default_rng(0)
+    flux = rng.normal(2, 1, (12, n_pixels)).astype(dtype)
+    flux[rng.random(flux.shape) < 0.02] = np.nan
+    flux[3, n_pixels // 3 : n_pixels // 2] = flux[4, -1] = flux[5] = np.nan
+    flux[6] = 1
+    spline = BinnedSpline.from_basis(spline_basis(np.arange(n_pixels, dtype=float), 8))
+    means, share = spline.bin(flux)
+    parts = np.split(flux, np.cumsum(spline.size)[:-1], axis=1)
+    good = np.transpose([(~np.isnan(part)).sum(axis=1) for part in parts])
+    total = np.transpose([np.nansum(part, axis=1) for part in parts])
+    expected = np.divide(total, good, out=np.full_like(means, np.nan), where=good > 0)
+    assert_allclose(means, expected, rtol=1e-4 if dtype == "f4" else 1e-10, atol=1e-6)
+    assert_allclose(share, good / spline.size, rtol=1e-15)
+
+
 def test_lines_are_recovered(stars):
     wavelength, continuum, line = stars
     normal = ContinuumNormalizer(wavelength).fit_transform(continuum * line)

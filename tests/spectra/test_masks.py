@@ -113,6 +113,10 @@ def test_mask_pixels():
     assert_array_equal(masked, [[np.nan] * 3, [4, np.nan, 6]])
     assert_array_equal(mask_pixels([[1, 2]]), [[1.0, 2.0]])
     assert not np.isnan(flux).any()  # a copy
+    assert_array_equal(mask_pixels([[1.0, 2.0]], ivar=[[np.inf, 1.0]]), [[np.nan, 2.0]])
+    infinite = [[np.inf, -np.inf, np.nan, 4.0]]
+    assert_array_equal(mask_pixels(infinite), [[np.nan] * 3 + [4]])
+    assert_array_equal(mask_pixels(infinite, ivar=np.ones((1, 4))), [[np.nan] * 3 + [4]])
     with pytest.raises(ValueError, match=r"mask has shape \(3,\), but flux has \(2, 3\)"):
         mask_pixels(flux, mask=[True, False, True])
 

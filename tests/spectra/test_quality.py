@@ -2,6 +2,7 @@ from itertools import groupby
 
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.table import Table
 from numpy.testing import assert_array_equal
 
@@ -70,7 +71,12 @@ def test_container():
     assert report.counts == {"no S/N": 1, "consecutive zeros": 1}
     assert len(spectra[keep]) == 1
     assert_array_equal(usable_spectra(spectra, snr=[1, 1, 1])[0], [True, False, True])
-    assert not usable_spectra(spectra, wavelength_range=(3900, 4100))[0][0]
+    for limits in (
+        (3900, 4100),
+        [390, 410] * u.nm,
+        (390 * u.nm, 4100 * u.AA),
+    ):
+        assert not usable_spectra(spectra, wavelength_range=limits)[0][0]
 
 
 def test_no_spectra():
@@ -93,3 +99,7 @@ def test_wavelength_range_in_order():
     spectra = Spectra([wavelength], [flux], [flux])
     with pytest.raises(ValueError, match=r"wavelength_range=\(8000, 4000\).*the shorter first"):
         usable_spectra(spectra, wavelength_range=(8000, 4000))
+    with pytest.raises(ValueError, match="wavelength_range is in km / s, but a unit like Angstrom"):
+        usable_spectra(spectra, wavelength_range=[4000, 8000] * u.km / u.s)
+    with pytest.raises(ValueError, match="expected two wavelengths"):
+        usable_spectra(spectra, wavelength_range=(4000,))

@@ -170,6 +170,18 @@ def test_a_damaged_row_of_wavelengths_is_not_taken_for_the_early_layout(tmp_path
         read_spectra(tmp_path / "x.fits")
 
 
+@pytest.mark.parametrize("third", [lambda w: w * 1.001, lambda w: np.sort(np.append(w[1:], 9e3))])
+def test_two_scales_of_wavelengths_have_to_agree(tmp_path, columns, third):
+    scale = third(columns["wavelength"])
+    rows = np.array([columns["flux"], columns["ivar"], scale, *np.zeros((2, 40))])
+    header = fits.Header({"TELESCOP": "LAMOST", "COEFF0": 3.5682, "COEFF1": 1e-4})
+    fits.PrimaryHDU(rows.astype("f4"), header).writeto(tmp_path / "x.fits")
+    with pytest.raises(
+        SpectrumReadError, match=r"in pixel 0, where COEFF0 .* say 3699\.99 A.*damaged"
+    ):
+        read_spectra(tmp_path / "x.fits")
+
+
 @pytest.fixture
 def good_and_bad(tmp_path, lamost_file):
     (tmp_path / "notes.fits").write_text("hello")

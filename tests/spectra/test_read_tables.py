@@ -186,6 +186,69 @@ def test_a_table_without_errors_says_so(tmp_path, spectrum):
     assert_allclose(spectra.ivar[0][0], scatter(spectrum["flux"]) ** -2.0, rtol=1e-6)
 
 
+def test_columns_that_may_be_errors_are_named(tmp_path, spectrum):
+    spectrum["my_Error"], spectrum["note"] = spectrum.pop("error"), np.ones(40)
+    write_csv(tmp_path / "x.csv", spectrum)
+    with pytest.warns(UserWarning, match=r"without errors.*x\.csv. If \['my_Error'\] are errors"):
+        read_spectra(tmp_path / "x.csv")
+
+
+CGS = "erg / (s cm2 Angstrom)"
+
+
+@pytest.mark.parametrize("kind", ["fits", "ecsv"])
+@pytest.mark.parametrize(("role", "power"), [("error", 1), ("variance", 2), ("ivar", -2)])
+def test_errors_are_brought_to_the_unit_of_the_flux(tmp_path, spectrum, kind, role, power):
+    error, unit = spectrum.pop("error"), units.Unit(CGS)
+    table = Table(spectrum | {role: (1e-17 * error) ** power})
+    table["flux"].unit, table[role].unit = 1e-17 * unit, unit**power
+    table.write(tmp_path / f"x.{kind}")
+    spectra = read_spectra(tmp_path / f"x.{kind}")
+    assert_array_equal(spectra.flux[0], spectrum["flux"])
+    assert_allclose(spectra.ivar[0], error**-2.0, rtol=1e-6)
+    assert spectra.meta["has_errors"][0]
+
+
+@pytest.mark.parametrize(
+    ("flux", "error"),
+    [
+        (CGS, None),
+        (None, CGS),
+        ("ADU of ours", CGS),
+        ("ADU of ours", "ADU of ours"),
+        ("10**(-17) erg/s/cm2/A", "10**(-17) erg/s/cm2/Angstrom"),
+    ],
+)
+def test_errors_stay_where_nothing_else_is_known(tmp_path, spectrum, flux, error):
+    Table(spectrum).write(tmp_path / "x.fits")
+    for column, unit in ((2, flux), (3, error)):
+        if unit:
+            fits.setval(tmp_path / "x.fits", f"TUNIT{column}", value=unit, ext=1)
+    spectra = read_spectra(tmp_path / "x.fits")
+    assert_allclose(spectra.ivar[0], spectrum["error"] ** -2.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("unit", ["erg/s/cm2/A", "erg.s-1.cm-2.A-1", "W m-2 um-1"])
+def test_spellings_of_units(tmp_path, spectrum, unit):
+    Table(spectrum).write(tmp_path / "x.fits")
+    fits.setval(tmp_path / "x.fits", "TUNIT2", value="1E-17 erg/cm^2/s/Ang", ext=1)
+    fits.setval(tmp_path / "x.fits", "TUNIT3", value=unit, ext=1)
+    factor = 1e16 if unit.startswith("W") else 1e17
+    expected = (factor * spectrum["error"]) ** -2.0
+    assert_allclose(read_spectra(tmp_path / "x.fits").ivar[0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("role", "power"), [("error", 2), ("variance", 1), ("ivar", 1)])
+def test_units_of_errors_that_do_not_go_with_the_flux(tmp_path, spectrum, role, power):
+    unit = units.Unit(CGS)
+    table = Table(spectrum)
+    table.rename_column("error", role)
+    table["flux"].unit, table[role].unit = unit, unit**power
+    table.write(tmp_path / "x.ecsv")
+    with pytest.raises(SpectrumReadError, match=rf"{role} is in 'erg.*does not go with flux in 'e"):
+        read_spectra(tmp_path / "x.ecsv")
+
+
 def test_scatter_is_the_noise_whatever_the_slope():
     noise = np.random.default_rng(0).normal(0, 0.3, 100_000)
     flux = 5 + 1e-4 * np.arange(noise.size) + noise

@@ -157,6 +157,48 @@ def test_identity(problem):
     assert_array_equal(Resampler(source).fit_transform(flux), flux)
 
 
+def test_the_result_is_never_the_input(problem):
+    source, _, flux = problem
+    before = flux.copy()
+    for resampler in (Resampler(), Resampler(source), Resampler(source, source)):
+        resampler.fit_transform(flux)[:] = 0
+        resampler.propagate_ivar(flux)[:] = 0
+        assert_array_equal(flux, before)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.filterwarnings("error")
+def test_ivar_that_overflows_is_refused(method):
+    resampler = Resampler(np.arange(6.0), [0.5, 2.5, 4.5], method=method).fit(np.ones((1, 6)))
+    for dtype in ("f4", "f8"):
+        most = np.finfo(dtype).max
+        ivar = np.full((2, 6), 0.4 * most, dtype=dtype)
+        assert_allclose(resampler.propagate_ivar(ivar), 0.8 * most, rtol=1e-6)
+        ivar[1, 2] = ivar[1, 3] = 0.9 * most
+        with pytest.raises(ValueError, match=r"largest number of its type.*another unit"):
+            resampler.propagate_ivar(ivar)
+
+
+def test_ivar_may_be_big_endian():
+    resampler = Resampler(np.arange(6.0), [0.5, 2.5, 4.5]).fit(np.ones((1, 6)))
+    ivar = np.arange(6, dtype="f4")[np.newaxis]
+    result = resampler.propagate_ivar(ivar.astype(">f4"))
+    assert result.dtype == np.float32
+    assert result.dtype.isnative
+    assert_array_equal(result, resampler.propagate_ivar(ivar))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_gaps_change_only_the_pixels_that_they_touch(problem, method):
+    source, target, flux = problem
+    resampler = Resampler(source, target, method=method).fit(flux)
+    whole = resampler.transform(flux)
+    flux[2, 20:24] = np.nan
+    changed = ~np.isclose(resampler.transform(flux), whole, rtol=1e-15, atol=0)
+    assert not changed[[0, 1, 3, 4, 5, 6]].any()
+    assert 0 < changed[2].sum() < 10
+
+
 def test_one_pixel_and_float32_edges():
     assert_array_equal(Resampler([5000.0], [5000.0]).fit_transform([[3.0]]), [[3.0]])
     source = np.linspace(4000, 8000, 9).astype("f4") * np.float32(1 + 1e-7)

@@ -84,6 +84,11 @@ def test_an_estimator_attains_it(line_grid):
     assert jacobian.shape == (2, 401)
 
 
+def test_nuisances_by_position(line_grid):
+    by_name = cramer_rao_bound(line_grid, AT, 1e6, nuisances=["velocity", "scale"])
+    assert_array_equal(cramer_rao_bound(line_grid, AT, 1e6, ["velocity", "scale"]), by_name)
+
+
 def test_more_unknowns_never_help(line_grid):
     sigma = line_grid.interpolate(AT) / 20
     chains = [(), ("scale",), (("continuum", 1),), (("continuum", 4),),

@@ -5,6 +5,7 @@ from copy import deepcopy
 
 import numpy as np
 import pytest
+from astropy import units as u
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -94,9 +95,9 @@ def test_reddening():
 def test_radial_velocity(velocity, kind):
     fine = FINE if kind == "even" else np.sort(np.r_[FINE, FINE[1000:1500] + 0.1])
     degrader = SpectrumDegrader(fine, PIXELS, **{**OFF, "velocity": velocity})
-    shifted = line(
-        fine, 5000 * (1 + velocity / SPEED_OF_LIGHT), 4 * (1 + velocity / SPEED_OF_LIGHT)
-    )
+    beta = velocity / SPEED_OF_LIGHT
+    stretch = np.sqrt((1 + beta) / (1 - beta))
+    shifted = line(fine, 5000 * stretch, 4 * stretch)
     expected = SpectrumDegrader(fine, PIXELS, **OFF).degrade(shifted[None]).flux
     assert_allclose(degrader.degrade(line(fine)[None]).flux, expected, rtol=1e-4)
 
@@ -359,6 +360,61 @@ def test_copies_work_after_use():
     assert len(pickle.dumps(degrader)) < 50_000
 
 
+@pytest.mark.parametrize(
+    ("quantity", "plain"),
+    [
+        ({"velocity": 1e5 * u.m / u.s}, {"velocity": 100.0}),
+        ({"velocity": [1e5, 2e5] * u.m / u.s}, {"velocity": [100.0, 200.0]}),
+        ({"velocity": (-1e5 * u.m / u.s, 0 * u.km / u.s)}, {"velocity": (-100.0, 0.0)}),
+        ({"velocity": lambda _, n: np.full(n, 1e5) * u.m / u.s}, {"velocity": [100.0, 100.0]}),
+        ({"fwhm": 0.5 * u.nm}, {"fwhm": 5.0}),
+        ({"ebv": 200 * u.mmag}, {"ebv": 0.2}),
+        ({"snr": 5.0 * u.dimensionless_unscaled}, {"snr": 5.0}),
+        ({"snr": 5.0, "snr_band": (445, 555) * u.nm}, {"snr": 5.0, "snr_band": (4450, 5550)}),
+        (
+            {"snr": 5.0, "snr_band": (445 * u.nm, 555 * u.nm)},
+            {"snr": 5.0, "snr_band": (4450, 5550)},
+        ),
+    ],
+)
+def test_quantities(quantity, plain):
+    expected = degrade(2, **plain).flux
+    assert_allclose(degrade(2, **quantity).flux, expected, rtol=1e-4)
+    assert np.abs(degrade(2, snr=plain.get("snr", np.inf)).flux / expected - 1).max() > 1e-3 or (
+        "snr" in plain
+    )
+
+
+def test_quantities_of_another_kind():
+    with pytest.raises(u.UnitConversionError, match="velocity is in nm"):
+        degrade(2, velocity=3 * u.nm)
+
+
+def test_distributions_are_covered_before_any_work():
+    """At no velocity the pixels are covered, and by the widest draw of a hundred they are not."""
+    near = np.linspace(4410.0, 5590.0, 1101)
+    assert only(wavelength_out=near).check()
+    with pytest.raises(ValueError, match="radial velocities of -900 to 900 km/s"):
+        only(wavelength_out=near, velocity=Normal(0, 150)).check()
+    with pytest.raises(ValueError, match="radial velocities of 0 to 3000 km/s"):
+        only(wavelength_out=near, velocity=Exponential(200.0)).check()
+    with pytest.raises(ValueError, match="with the line-spread function"):
+        only(wavelength_out=near, fwhm=Normal(8.0, 1.0)).check()
+    assert only(wavelength_out=near, velocity=Normal(0, 20)).check()
+
+
+def test_default_pixels_are_covered_by_every_draw():
+    fine = np.arange(4400.0, 5600.0, 0.4)
+    velocity = Normal(0, 150)
+    degrader = SpectrumDegrader(fine, velocity=velocity, noise="white", snr_band=(4450, 5500))
+    wavelength = degrader.degrade(np.ones((1, fine.size)), random_state=0).wavelength
+    assert 4400 * (1 + 900 / SPEED_OF_LIGHT) < wavelength[0] < 4420
+    for seed in range(30):
+        degrader.degrade(np.ones((32, fine.size)), random_state=seed)
+    slow = SpectrumDegrader(fine, noise="white", snr_band=(4450, 5500), velocity=Normal(0, 10))
+    assert slow.degrade(np.ones((1, fine.size))).wavelength[0] < wavelength[0]
+
+
 # ---- mistakes ------------------------------------------------------------------------------
 
 
@@ -421,7 +477,7 @@ def test_check_returns_the_degrader():
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"snr": [1.0, 2.0]}, "one value for each of the 3 spectra"),
+        ({"snr": [1.0, 2.0]}, "one value for each of the 3 spectra .* as augment of an EstNet"),
         ({"ebv": lambda rng, n: rng.normal(-1, 0.1, n)}, "ebv has the value"),
         ({"ebv": lambda *_: 0.1}, "f\\(rng, n\\)"),
         ({"velocity": Normal(-2900.0, 1.0)}, "radial velocities of -29"),

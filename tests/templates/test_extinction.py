@@ -51,3 +51,11 @@ def test_wavelengths_outside_the_law(wavelength):
 def test_bad_ratio(r_v):
     with pytest.raises(ValueError, match="expected a ratio above 0"):
         extinction(5000.0, 0.1, r_v)
+
+
+def test_quantities():
+    expected = extinction([4000.0, 5000.0], 0.2)
+    found = extinction([400.0, 500.0] * units.nm, 200 * units.mmag)
+    assert not isinstance(found, units.Quantity)
+    assert_allclose(found, expected, rtol=1e-12)
+    assert_allclose(extinction(4000 * units.AA, 1), extinction(4000, 1))

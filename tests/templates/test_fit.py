@@ -4,6 +4,9 @@ import warnings
 import numpy as np
 import pytest
 import sklearn
+from astropy import units as u
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import least_squares
 from sklearn.base import clone
@@ -14,11 +17,17 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import check_estimator
 
 from skestnet import predict_dist
+from skestnet.datasets import make_white_dwarf_grid
+from skestnet.spectra._redshift import redshift_of
 from skestnet.templates._bound import cramer_rao_bound
+from skestnet.templates._degrade import SpectrumDegrader
 from skestnet.templates._fit import TemplateFitRegressor
 from skestnet.templates._grid import TemplateGrid
+from skestnet.templates._simulate import simulate_survey
 
 WINDOWS = [(4350.0, 4480.0), (4480.5, 4650.0)]
+NATIVE = 10 ** np.arange(np.log10(3870), np.log10(5250), 1e-4)  # pixels of LAMOST and SDSS
+NO_DEFECTS = {"ebv": 0, "warp": 0, "sky_residual": 0, "cosmic_rays": 0, "missing": 0}
 BALMER = np.array([4862.68, 4341.68, 4102.89])
 
 
@@ -44,6 +53,20 @@ def add_noise(flux, ivar, seed=1):
 def width(values):
     """Standard deviation of normal values, without outliers; to 3% for 600 of them."""
     return np.std(values, axis=0, where=np.abs(values) < 4)
+
+
+def core_width(values):
+    """Half of what the middle 68% span: the standard deviation of normal values."""
+    return np.diff(np.quantile(values, [0.16, 0.84], axis=0), axis=0)[0] / 2
+
+
+def survey_of(models, n, stars, snr):
+    """Return labels and spectra without any defects, as LAMOST would sample them."""
+    degrader = SpectrumDegrader(
+        models.wavelength, NATIVE, resolution=1800, snr=snr, noise="white", velocity=0,
+        snr_band=(4000, 5200), **NO_DEFECTS,
+    )  # fmt: skip
+    return simulate_survey(models, n, labels=stars, degrader=degrader, random_state=1)[:2]
 
 
 # What is measured
@@ -117,7 +140,7 @@ def test_hot_and_cold_solutions():
 def test_velocities(line_grid, closed_form):
     regressor = TemplateFitRegressor.from_grid(line_grid, lines=WINDOWS, max_velocity=800.0)
     truth, velocity = np.array([[9500.0, 8.1]] * 6), np.array([-750.0, -400, -10, 0, 333, 790])
-    at_rest = line_grid.wavelength / (1 + velocity[:, None] / 299792.458)
+    at_rest = line_grid.wavelength / (1 + redshift_of(velocity)[:, None])
     flux = np.array([closed_form(w, *row) for w, row in zip(at_rest, truth, strict=True)])
     found = regressor.measure(flux)
     assert_allclose(found.velocity, velocity, atol=0.5)
@@ -134,6 +157,34 @@ def test_fitting_a_velocity_costs_precision(fitted, line_grid, spectra):
     moving = TemplateFitRegressor.from_grid(line_grid, lines=WINDOWS, max_velocity=500.0)
     assert (moving.measure(flux, ivar).std >= fitted.measure(flux, ivar).std * (1 - 1e-6)).all()
     assert_array_equal(fitted.measure(flux, ivar).velocity_std, 0)
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    resolution=st.floats(150, 3000),
+    velocity=st.floats(-300, 300),
+    interpolation=st.sampled_from(["auto", "linear"]),
+)
+@settings(deadline=None, max_examples=25, derandomize=True)
+def test_simulated_without_noise_labels_come_back(
+    line_grid, seed, resolution, velocity, interpolation
+):
+    columns = dict(zip(line_grid.label_names, line_grid.labels.T, strict=True))
+    models = TemplateGrid(
+        line_grid.wavelength, line_grid.flux, columns, interpolation=interpolation
+    )
+    pixels = np.arange(4120.0, 4880.0, 3.0)
+    degrader = SpectrumDegrader(
+        models.wavelength, pixels, resolution=resolution, velocity=velocity,
+        snr_band=(4200, 4800), **NO_DEFECTS, snr=np.inf,
+    )  # fmt: skip
+    truth, survey, _ = simulate_survey(models, 5, degrader=degrader, random_state=seed)
+    fit = TemplateFitRegressor.from_grid(
+        models.observe(pixels, resolution=resolution), lines=WINDOWS, max_velocity=500
+    )
+    found = fit.measure(np.array(survey.flux), np.array(survey.ivar))
+    assert_allclose(found.labels, truth, rtol=1e-3)
+    assert_allclose(found.velocity, velocity, atol=2.0)
 
 
 # What makes no difference
@@ -251,9 +302,19 @@ def test_what_a_spectrum_does_not_determine(fitted, spectra):
     assert_array_equal(found.converged, [True, False, True])
     with (
         pytest.warns(ConvergenceWarning, match="1 did not converge"),
-        pytest.raises(ValueError, match="spectra in row 1 of X do not determine their labels"),
+        pytest.raises(ValueError, match=r"row 1 of X do not determine .* Select the others"),
     ):
         fitted.predict_dist(flux)
+    keep = np.isfinite(found.std).all(axis=1)
+    assert_array_equal(fitted.predict_dist(flux[keep]).mean(), found.labels[keep])
+
+
+def test_draws_are_marginal(fitted, spectra):
+    _, flux, ivar = (values[:1] for values in spectra)
+    _, (cov,) = fitted.predict(flux, ivar, return_cov=True)
+    draws = fitted.predict_dist(flux, ivar).rvs(4000, random_state=0).reshape(4000, 2)
+    assert_allclose(draws.std(axis=0), np.sqrt(np.diag(cov)), rtol=0.05)
+    assert abs(np.corrcoef(draws.T)[0, 1]) < 0.06
 
 
 def test_labels_that_do_not_vary(line_grid, closed_form):
@@ -277,6 +338,10 @@ def test_labels_that_do_not_vary(line_grid, closed_form):
         ({"max_velocity": -1.0}, "max_velocity=-1.0: expected a speed in km/s"),
         ({"max_velocity": 3e5}, "max_velocity=300000.0: expected .* below that of light"),
         ({"max_velocity": "fast"}, "max_velocity='fast': expected a speed"),
+        ({"log_labels": (2,)}, r"log_labels=\(2,\): expected .*, each from 0 to 1"),
+        ({"log_labels": ("teff",)}, r"log_labels=\('teff',\): expected positions"),
+        ({"log_labels": 0}, "log_labels=0: expected positions"),
+        ({"interpolation": "smooth"}, "interpolation='smooth' is not known"),
         ({"wavelength": None, "max_velocity": 9.0}, "max_velocity=9.0 needs to know where"),
         ({"wavelength": [1.0, 2.0]}, "wavelength has 2 wavelengths, but X has 401 features"),
         ({"lines": ["H-beta", "H-alpha"]}, "not all of H-beta .*, H-alpha"),
@@ -287,6 +352,12 @@ def test_messages_of_fit(line_grid, params, message):
     params = {"wavelength": line_grid.wavelength, "lines": WINDOWS, **params}
     with pytest.raises(ValueError, match=message):
         TemplateFitRegressor(**params).fit(line_grid.flux, line_grid.labels)
+
+
+def test_logarithms_of_labels_that_have_none(line_grid):
+    labels = line_grid.labels - [0.0, 7.0]
+    with pytest.raises(ValueError, match="Label 1 reaches down to 0, and has no logarithm"):
+        TemplateFitRegressor(log_labels=(0, 1)).fit(line_grid.flux, labels)
 
 
 def test_templates_with_gaps(line_grid):
@@ -316,7 +387,10 @@ def test_messages_of_predict(fitted, spectra):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("params", [{}, {"continuum_degree": 0}, {"continuum_degree": 3}])
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"continuum_degree": 0}, {"continuum_degree": 3}, {"log_flux": True}],
+)
 def test_checks_of_scikit_learn(params):
     # The labels of the checks have little to do with the spectra, hence the limits.
     check_estimator(TemplateFitRegressor(**params), on_skip=None)
@@ -376,6 +450,58 @@ def test_routing_of_ivar_through_a_pipeline(line_grid, fitted, spectra):
     assert_allclose(dist.std(), std, rtol=1e-12)
 
 
+def test_a_regressor_made_from_a_grid_interpolates_as_it(line_grid):
+    columns = dict(zip(line_grid.label_names, line_grid.labels.T, strict=True))
+    other = TemplateGrid(
+        line_grid.wavelength, line_grid.flux, columns, log_labels=(), interpolation="linear"
+    )
+    for grid, log_labels, interpolation in ((line_grid, (0,), "auto"), (other, (), "linear")):
+        fit = TemplateFitRegressor.from_grid(grid, lines=WINDOWS)
+        assert fit.get_params()["log_labels"] == log_labels
+        assert fit.get_params()["log_flux"]
+        assert fit.get_params()["interpolation"] == interpolation
+        truth = [[12100.0, 8.1], [26000.0, 7.3]]
+        assert_allclose(fit.predict(grid.interpolate(truth)), truth, rtol=1e-5)
+    own = TemplateFitRegressor.from_grid(line_grid, lines=WINDOWS, interpolation="linear")
+    assert own.interpolation == "linear"
+
+
+def test_quantities(line_grid, spectra):
+    flux = spectra[1][:3]
+    plain = TemplateFitRegressor.from_grid(line_grid, lines=[(4350, 4650)], max_velocity=300)
+    quantity = TemplateFitRegressor.from_grid(
+        line_grid, lines=[(435 * u.nm, 465 * u.nm)], max_velocity=3e5 * u.m / u.s
+    )
+    assert_allclose(quantity.windows_[0][1:], (4350, 4650))
+    assert_allclose(quantity.predict(flux), plain.predict(flux), rtol=1e-6)
+    narrow = TemplateFitRegressor.from_grid(line_grid, lines=["H-beta"], half_width=2 * u.nm)
+    assert_allclose(narrow.windows_[0][1:], (4842.69, 4882.69))
+    with pytest.raises(u.UnitConversionError, match="max_velocity is in nm"):
+        TemplateFitRegressor.from_grid(line_grid, lines=WINDOWS, max_velocity=3 * u.nm)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_resampled_noise_is_larger_than_the_errors_say(shift):
+    """Pixels of 2 A shifted by half a pixel: chi-squared does not show what is wrong."""
+    models = make_white_dwarf_grid(
+        teff=np.geomspace(9000, 40000, 30), wavelength=np.arange(3990.0, 5250.0)
+    )
+    pixels = np.arange(4010.0, 5230.0, 2.0)
+    degrader = SpectrumDegrader(
+        models.wavelength, pixels, resolution=700, snr=30, noise="white", velocity=0, **NO_DEFECTS
+    )
+    stars = {"teff": (13000, 30000), "logg": (7.3, 8.7)}
+    truth, survey, _ = simulate_survey(models, 500, labels=stars, degrader=degrader, random_state=2)
+    target = pixels[2:-2] + shift
+    flux, ivar = survey.to_matrices(target, method="flux-conserving")
+    grid = models.observe(target, resolution=700)
+    fit = TemplateFitRegressor.from_grid(grid, lines=("H-beta", "H-gamma", "H-delta"))
+    found = fit.measure(flux, ivar)
+    pull = core_width((found.labels - truth) / found.std)
+    assert_allclose((found.chi2 / found.dof).mean(), 1, atol=0.05)
+    assert (pull > 1.2).all() if shift else (pull < 1.1).all()
+
+
 # On real templates
 
 
@@ -411,3 +537,46 @@ def test_white_dwarfs_at_signal_to_noise_20(koester, dwarfs):
     assert_allclose(width(deviation), 1, atol=0.1)
     assert (np.abs(deviation) > 5).mean() < 0.02
     assert_allclose((found.chi2 / found.dof).mean(), 1, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "stars"),
+    [
+        ("models_da_koester2010_svo.npz", {"teff": (6000, 40000), "logg": (6.5, 9.5)}),
+        # Of 4000 fits of these coarse models, none of which lies between 17,000 and 20,000 K, 5 end
+        # in another minimum, 4 of them above log g 8.7 near there: no template is next to theirs.
+        ("models_da_tremblay_3d_lte.npz", {"teff": (8000, 40000), "logg": (7, 8.7)}),
+        ("models_da_tremblay_1d_elm_lte.npz", {"teff": (8000, 40000), "logg": (7, 9)}),
+    ],
+)
+def test_a_survey_without_noise_gives_its_labels(data_dir, name, stars):
+    models = TemplateGrid.read(data_dir / name).select(teff=(6000, 40000))
+    truth, survey = survey_of(models, 100, stars, np.inf)
+    fit = TemplateFitRegressor.from_grid(models.observe(NATIVE, resolution=1800))
+    found = fit.measure(np.array(survey.flux), np.array(survey.ivar))
+    assert found.converged.all()
+    assert_allclose(found.labels, truth, rtol=1e-3)
+
+
+def test_a_survey_at_signal_to_noise_20(data_dir):
+    """Errors are what they say, and the smallest that the same pixels and continua allow."""
+    models = TemplateGrid.read(data_dir / "models_da_koester2010_svo.npz")
+    models = models.select(teff=(6000, 60000))
+    stars = {"teff": (9000, 35000), "logg": (7.2, 8.8)}
+    truth, survey = survey_of(models, 600, stars, 20)
+    grid = models.observe(NATIVE, resolution=1800)
+    fit = TemplateFitRegressor.from_grid(grid)
+    ivar = np.array(survey.ivar, dtype=np.float64)
+    found = fit.measure(np.array(survey.flux), ivar)
+    inside = [(low <= NATIVE) & (high >= NATIVE) for _, low, high in fit.windows_]
+    lines = [mask * (NATIVE / 5000) ** k for mask in inside for k in (0, 1)]
+    bound = cramer_rao_bound(
+        grid, truth, np.where(np.any(inside, axis=0), ivar**-0.5, np.inf), [lines]
+    )
+    error = found.labels - truth
+    right = (np.abs(error) < 5 * bound).all(axis=1)  # not the hot instead of the cold solution
+    assert right.mean() > 0.97
+    pull = (error / found.std)[right]
+    assert_allclose(core_width(pull), 1, atol=0.1)
+    assert (np.abs(np.median(pull, axis=0)) < 0.2).all()
+    assert_allclose(core_width((error / bound)[right]), 1, atol=0.15)

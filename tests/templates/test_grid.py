@@ -4,8 +4,10 @@ import pickle
 
 import numpy as np
 import pytest
+from astropy import units as u
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skestnet.datasets import make_white_dwarf_grid
 from skestnet.spectra._pixels import gaussian_sigma, pixel_edges, pixel_matrix
 from skestnet.spectra._wavelength import lamost_grid
 from skestnet.templates._grid import TemplateGrid
@@ -296,3 +298,20 @@ def test_incomplete_grids_cover_their_templates(data_dir):
     assert_array_equal(
         grid.contains([[5750, 8, -30], [2500, 8, -15], [2500, 8, -7]]), [True, False, True]
     )
+
+
+def test_widths_with_a_unit(line_grid):
+    pixels = np.linspace(4100.0, 4900.0, 400)
+    plain = line_grid.observe(pixels, fwhm=5.0).flux
+    assert_allclose(line_grid.observe(pixels, fwhm=0.5 * u.nm).flux, plain, rtol=1e-12)
+    each = np.full(400, 0.5) * u.nm
+    assert_allclose(line_grid.observe(pixels / 10 * u.nm, fwhm=each).flux, plain, rtol=1e-9)
+    with pytest.raises(u.UnitConversionError, match="fwhm is in km"):
+        line_grid.observe(pixels, fwhm=5 * u.km / u.s)
+
+
+def test_white_dwarfs_with_units():
+    x = np.linspace(400.0, 500.0, 50)
+    grid = make_white_dwarf_grid(teff=[10, 20] * u.kK, logg=8.0, wavelength=x * u.nm)
+    plain = make_white_dwarf_grid(teff=[10_000, 20_000], logg=8.0, wavelength=10 * x)
+    assert_allclose(grid.flux, plain.flux, rtol=1e-9)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from astropy import units as u
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skestnet.spectra._medium import vacuum_from_air
@@ -90,6 +91,13 @@ def test_range(folder):
     assert 4400 <= part.wavelength[-1] < full.wavelength[-1]
     inside = np.isin(full.wavelength, part.wavelength)
     assert_allclose(part.flux, full.flux[:, inside], rtol=1e-6)
+
+
+def test_range_with_a_unit(folder):
+    plain = TemplateGrid.read(folder, medium="vacuum", wavelength_range=(4300, 4400))
+    for pair in ((430, 440) * u.nm, (430 * u.nm, 4400)):
+        grid = TemplateGrid.read(folder, medium="vacuum", wavelength_range=pair)
+        assert_array_equal(grid.wavelength, plain.wavelength)
 
 
 def test_common_range(tmp_path):

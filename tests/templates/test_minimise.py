@@ -3,9 +3,11 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import least_squares
 
+from skestnet.spectra._redshift import redshift_of
+from skestnet.templates._grid import TemplateGrid
 from skestnet.templates._lines import FitPixels, Window
 from skestnet.templates._minimise import Target, covariance, minimise
-from skestnet.templates._model import MovingModel, RestModel, hermite, unit_scale
+from skestnet.templates._model import Between, MovingModel, RestModel, hermite, unit_scale
 from skestnet.templates._starts import best_minima, neighbours, starting_points
 
 X = np.linspace(-1, 1, 40)
@@ -138,7 +140,7 @@ def test_moving_templates_in_closed_form(moving):
     depth = np.array([0.15, 0.3, 0.5, 0.85])
     found = model(np.column_stack([depth, velocity]))[0]
     for i in range(4):
-        expected = bump(wavelength / (1 + velocity[i] / 299792.458), depth[i : i + 1])
+        expected = bump(wavelength / (1 + redshift_of(velocity[i])), depth[i : i + 1])
         expected = pixels.select(expected)[0]
         for group in pixels.groups:
             level = found[i, group].mean() / expected[group].mean()
@@ -163,6 +165,30 @@ def test_no_velocity_leaves_templates_alone(moving):
     for group in pixels.groups:
         ratio = still[group] / rest(np.array([[0.33]]))[0][0, group]
         assert_allclose(ratio, ratio[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["auto", "linear"])
+@pytest.mark.parametrize("lowest", [1.0, -0.5])
+def test_templates_are_interpolated_as_in_their_grid(method, lowest):
+    """In one window all pixels are positive, in the other not all of them, with `lowest` < 0."""
+    rng = np.random.default_rng(3)
+    teff, logg = np.meshgrid(np.geomspace(8000.0, 32000.0, 6), [7.0, 7.5, 8.0, 9.0], indexing="ij")
+    labels = np.column_stack([teff.ravel(), logg.ravel()])
+    flux = 1e-17 * teff.reshape(-1, 1) ** 3 * rng.uniform(1, 2, (24, 20))
+    flux[:, 15] *= lowest
+    columns = {"teff": labels[:, 0], "logg": labels[:, 1]}
+    grid = TemplateGrid(np.arange(4000.0, 4020.0), flux, columns, interpolation=method)
+    groups = [slice(0, 10), slice(10, 20)]
+    model = RestModel(labels, flux, groups, Between((0,), True, method))
+    at = np.array([[9000.0, 7.2], [25000.0, 8.7]])
+    found, expected = model(at)[0], grid.interpolate(at)
+    for group in groups:
+        ratio = found[:, group] / expected[:, group]
+        assert_allclose(ratio, np.broadcast_to(ratio[:, :1], ratio.shape), rtol=1e-10)
+    for axis, step in enumerate((1e-1, 1e-5)):
+        shift = step * np.eye(2)[axis]
+        difference = (model(at + shift)[0] - model(at - shift)[0]) / (2 * step)
+        assert_allclose(model(at)[1][:, axis], difference, rtol=1e-6, atol=1e-9)
 
 
 def test_hermite_is_exact_for_cubics():

@@ -14,7 +14,6 @@ from skestnet.spectra._container import Spectra
 from skestnet.spectra._read._files import SpectrumReadError
 from skestnet.spectra._read._layouts import read_file
 from skestnet.spectra._read._record import Record
-from skestnet.spectra._rebin import no_information
 
 __all__ = ["SpectrumReadError", "read_spectra"]
 
@@ -109,8 +108,9 @@ def read_spectra(
     - wavelength, wave, lambda or lam, in the unit of the column (ECSV and FITS), else in Angstrom;
       or loglam or log_wave, log10 of Angstrom;
     - flux, flam or f_lambda;
-    - ivar or inverse_variance; or error, err, sigma, flux_err, uncertainty or std, a standard
-      deviation; or variance. Inverse variances are 0 where an error is not positive;
+    - ivar or inverse_variance; or error, err, sigma, flux_err, flux_error, e_flux, uncertainty or
+      std, a standard deviation; or variance. Inverse variances are 0 where an error is not
+      positive. Where flux and errors have units, errors are brought to that of the flux;
     - mask, anything but 0 marks a bad pixel; and_mask or andmask, flags. Arrays of bytes with one
       eighth of the pixels hold one bit per pixel.
 
@@ -189,11 +189,14 @@ def _report_failed(failed: list[tuple[Path, Exception]], n_files: int) -> None:
 
 def _report_no_errors(records: list[Record]) -> None:
     """Warn of the spectra whose errors were estimated."""
-    without = [record.meta["file"] for record in records if not record.meta["has_errors"]]
+    without = [record for record in records if not record.meta["has_errors"]]
     if without:
+        unread = sorted({name for record in without for name in record.unread})
+        advice = f". If {unread} are errors, rename them: to error or ivar, say" if unread else ""
         warnings.warn(
             f"{len(without)} of {len(records)} spectra come without errors, which were estimated "
-            f"from the scatter of their pixels (has_errors in meta). The first: {without[0]}",
+            "from the scatter of their pixels (has_errors in meta). The first: "
+            f"{without[0].meta['file']}{advice}",
             stacklevel=3,
         )
 
@@ -208,7 +211,7 @@ def _collect(records: list[Record], failed: list[tuple[Path, Exception]]) -> Spe
         wavelength=[record.wavelength for record in records],
         flux=[record.flux for record in records],
         ivar=[record.ivar for record in records],
-        mask=[no_information(record.flux, record.ivar) | record.mask for record in records],
+        mask=[record.mask for record in records],
         and_mask=[record.and_mask for record in records],
         meta=Table({name: [r.meta[name] for r in records] for name in records[0].meta}),
         errors=Table(errors),

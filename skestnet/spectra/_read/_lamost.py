@@ -10,6 +10,8 @@ from skestnet.spectra._read._record import Record, make_meta, make_record
 
 # The third row of an image is wavelengths (thousands of Angstrom) or, in DR1, flux over continuum.
 _NO_WAVELENGTH = 1000.0
+# Largest relative difference of the two: less than half a pixel, far above float32.
+_SAME_WAVELENGTH = 1e-4
 
 
 def is_lamost_image(hdus: fits.HDUList) -> bool:
@@ -32,9 +34,23 @@ def read_lamost_image(hdus: fits.HDUList) -> list[Record]:
     flux, ivar, third, and_mask, _ = hdus[0].data
     header = hdus[0].header
     is_dr1 = np.nanmedian(third) < _NO_WAVELENGTH
-    wavelength = _log_linear(header, flux.size) if is_dr1 else third
+    wavelength = _log_linear(header, flux.size) if is_dr1 else _agreeing(third, header)
     meta = _meta(header)
     return [make_record(wavelength=wavelength, flux=flux, ivar=ivar, and_mask=and_mask, meta=meta)]
+
+
+def _agreeing(wavelength: NDArray[Any], header: fits.Header) -> NDArray[Any]:
+    """Return wavelengths unless the header, where it has them as well, has others."""
+    if "COEFF0" in header and "COEFF1" in header:
+        other = _log_linear(header, wavelength.size)
+        off = np.flatnonzero(abs(wavelength / other - 1) > _SAME_WAVELENGTH)
+        if off.size:
+            raise ValueError(
+                f"the third row has a wavelength of {wavelength[off[0]]:.2f} A in pixel {off[0]}, "
+                f"where COEFF0 and COEFF1 say {other[off[0]]:.2f} A: one of them is damaged "
+                f"({off.size} of {wavelength.size} pixels differ)."
+            )
+    return wavelength
 
 
 def is_lamost_table(hdus: fits.HDUList) -> bool:

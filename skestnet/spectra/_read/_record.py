@@ -21,7 +21,10 @@ _FILTERS = {
 
 
 class Record(NamedTuple):
-    """One spectrum; `mask` marks what the file excludes besides the pixels without error."""
+    """One spectrum; `mask` marks what the file excludes besides the pixels without error.
+
+    `unread` are columns whose names sound like errors but are not known.
+    """
 
     wavelength: NDArray[np.float64]
     flux: NDArray[np.float32]
@@ -29,6 +32,10 @@ class Record(NamedTuple):
     and_mask: NDArray[np.int64]
     mask: NDArray[np.bool_]
     meta: dict[str, Any]
+    unread: tuple[str, ...] = ()
+
+
+_ARRAYS = ("wavelength", "flux", "ivar", "and_mask", "mask")
 
 
 def make_record(
@@ -56,7 +63,7 @@ def make_record(
 
 
 def _check_lengths(record: Record) -> None:
-    shapes = {name: getattr(record, name).shape for name in Record._fields[:-1]}
+    shapes = {name: getattr(record, name).shape for name in _ARRAYS}
     if len(set(shapes.values())) > 1:
         raise ValueError(f"its columns differ in length: {shapes}. One value per pixel is needed.")
 

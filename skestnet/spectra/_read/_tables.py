@@ -17,11 +17,24 @@ NAMES = {
     "loglam": ("loglam", "log_wave"),
     "flux": ("flux", "flam", "f_lambda"),
     "ivar": ("ivar", "inverse_variance"),
-    "error": ("error", "err", "sigma", "flux_err", "uncertainty", "std"),
+    "error": (
+        "error",
+        "err",
+        "sigma",
+        "flux_err",
+        "flux_error",
+        "e_flux",
+        "uncertainty",
+        "std",
+    ),
     "variance": ("variance",),
     "mask": ("mask",),
     "and_mask": ("and_mask", "andmask"),
 }
+# What the power of the unit of flux is.
+_POWER = {"error": 1, "variance": 2, "ivar": -2}
+_LIKE_ERRORS = ("err", "sigma", "ivar")  # parts of the names of columns that may well be errors
+_AMPERE = re.compile(r"\bA(?:ngs?)?(?![A-Za-z])")  # never meant beside a flux
 _ANGSTROM = {"", "a", "aa", "ang", "angs", "angstroms"}  # "A" is ampere for astropy
 
 
@@ -47,7 +60,9 @@ def is_spectrum(names: Iterable[str]) -> bool:
 
 def read_columns(names: Iterable[str], column: Callable[[str], Column]) -> list[Record]:
     """Return the spectra of a table: one, or one for each row of a matrix of fluxes."""
-    found = {role: column(name) for role, name in roles(names).items()}
+    names = list(names)
+    known = roles(names)
+    found = {role: column(name) for role, name in known.items()}
     for role in found.keys() - {"mask", "and_mask"}:
         numbers(found[role].values, role)
     flux = _matrix(found["flux"].values)
@@ -59,7 +74,13 @@ def read_columns(names: Iterable[str], column: Callable[[str], Column]) -> list[
         "and_mask": found["and_mask"].values if "and_mask" in found else None,
     }
     like_flux = {n: _like(v, flux, n) for n, v in per_pixel.items() if v is not None}
-    return [_spectrum(like_flux, row, len(flux)) for row in range(len(flux))]
+    unread = tuple(name for name in names if name not in known.values() and _like_error(name))
+    records = [_spectrum(like_flux, row, len(flux)) for row in range(len(flux))]
+    return [record._replace(unread=unread) for record in records]
+
+
+def _like_error(name: str) -> bool:
+    return any(part in name.lower() for part in _LIKE_ERRORS)
 
 
 def _matrix(values: NDArray[Any]) -> NDArray[Any]:
@@ -99,13 +120,43 @@ def _angstrom(found: Mapping[str, Column]) -> NDArray[np.float64]:
 
 def _ivar(found: Mapping[str, Column]) -> NDArray[np.float64] | None:
     """Return the inverse variances, zero where an error is not positive, None without errors."""
-    if "ivar" in found:
-        return found["ivar"].values
-    if "error" not in found and "variance" not in found:
+    role = next((role for role in ("ivar", "error", "variance") if role in found), None)
+    if role is None:
         return None
-    power = 2 if "error" in found else 1
-    noise = found["error" if power == 2 else "variance"].values.astype(np.float64)
-    return np.divide(1.0, noise**power, out=np.zeros_like(noise), where=noise > 0)
+    factor = _factor(found[role].unit, found["flux"].unit, role)
+    values = found[role].values
+    if role == "ivar":
+        return values if factor == 1 else values.astype(np.float64) * factor
+    noise = values.astype(np.float64) * factor
+    variance = noise**2 if role == "error" else noise
+    return np.divide(1.0, variance, out=np.zeros_like(noise), where=noise > 0)
+
+
+def _factor(own: str, flux: str, role: str) -> float:
+    """Return what brings an error, variance or ivar to the unit of the flux.
+
+    1 where a unit is not given, or not one that astropy knows.
+    """
+    if own == flux and role == "error":
+        return 1.0
+    unit, of_flux = _unit(own), _unit(flux)
+    if unit is None or of_flux is None:
+        return 1.0
+    try:
+        return float(unit.to(of_flux ** _POWER[role]))
+    except units.UnitsError as error:
+        raise ValueError(
+            f"{role} is in {own!r}, which does not go with flux in {flux!r}. Try to correct the "
+            "unit in the file, or to remove it."
+        ) from error
+
+
+def _unit(text: str) -> Any:
+    """Return the unit of a flux or an error, None where there is none or it is not known."""
+    if not text.strip():
+        return None
+    unit = units.Unit(_AMPERE.sub("Angstrom", text), parse_strict="silent")
+    return None if isinstance(unit, units.UnrecognizedUnit) else unit
 
 
 def _spectrum(columns: Mapping[str, NDArray[Any]], row: int, n_rows: int) -> Record:
