@@ -34,7 +34,7 @@ def test_seeds():
 
 def test_preprocessing():
     output = _run("bench_preprocessing.py", "--quick")
-    assert output.count("ContinuumNormalizer") == 2
+    assert output.count("ContinuumNormalizer") == 4
     assert "times_the_loop_median" in output
 
 
