@@ -5,8 +5,8 @@ Models but no labels: train on a simulated survey
 Whoever has a grid of model spectra needs no labelled sample. The models are put to the quality of
 the survey: its resolution and pixels, its noise, its dust and its mistakes. EstNet learns from them
 with fresh noise in every training step, so that it never sees the same spectrum twice. The
-traditional fit of line profiles and the Cramer-Rao bound stand beside it. About a minute and a half
-on two cores.
+traditional fit of line profiles and the Cramer-Rao bound stand beside it. About a minute on two
+cores.
 """
 
 # %%
