@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from numbers import Real
 from typing import Any, NamedTuple, Self
@@ -30,6 +31,20 @@ def check_augment(augment: Any) -> Augment | None:
         f"augment={augment!r}: expected None, a standard deviation of at least 0, or a callable "
         "augment(X, rng) that returns spectra of the same shape, such as a SpectrumDegrader."
     )
+
+
+@contextmanager
+def nan_explained() -> Iterator[None]:
+    """Say how to fill bad pixels where scikit-learn finds NaN in the spectra."""
+    try:
+        yield
+    except ValueError as error:
+        if not str(error).startswith("Input X contains NaN"):
+            raise
+        raise ValueError(
+            "Input X contains NaN. Fill bad pixels with skestnet.spectra.MaskedPixelImputer, as a "
+            "step of the pipeline before this estimator, or in its parameter preprocess."
+        ) from None
 
 
 class Preparation(NamedTuple):

@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skestnet._augment import Augment, Preparation, check_augment
+from skestnet._augment import Augment, Preparation, check_augment, nan_explained
 from skestnet._distribution import PredictiveDistribution
 from skestnet._labels import LabelScale
 from skestnet._rows import CanonicalRows, canonical_rows
@@ -305,17 +305,18 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
         """
         weighter, augment = self._check_params()
         warm = self.warm_start and hasattr(self, "net_")
-        flux, target = validate_data(
-            self,
-            X,
-            y,
-            dtype=np.float32,
-            ensure_all_finite=self._finite(),
-            multi_output=True,
-            y_numeric=True,
-            ensure_min_samples=2,
-            reset=not warm,
-        )
+        with nan_explained():
+            flux, target = validate_data(
+                self,
+                X,
+                y,
+                dtype=np.float32,
+                ensure_all_finite=self._finite(),
+                multi_output=True,
+                y_numeric=True,
+                ensure_min_samples=2,
+                reset=not warm,
+            )
         labels = target.reshape(len(target), -1).astype(np.float64)
         rows = canonical_rows(flux, labels, check_weight(sample_weight, flux))
         rng = check_random_state(self.random_state)
@@ -509,9 +510,10 @@ class EstNetRegressor(RegressorMixin, BaseEstimator):
 
     def _check_flux(self, X: ArrayLike) -> NDArray[np.float32]:
         check_is_fitted(self, "net_")
-        flux = validate_data(
-            self, X, dtype=np.float32, ensure_all_finite=self._finite(), reset=False
-        )
+        with nan_explained():
+            flux = validate_data(
+                self, X, dtype=np.float32, ensure_all_finite=self._finite(), reset=False
+            )
         return Preparation(None, self.preprocess_)(flux)
 
     def _finite(self) -> bool | str:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from skestnet.spectra._container import Spectra
 from skestnet.spectra._line_fit import line_gain, line_offsets, peak_velocity
 from skestnet.spectra._medium import air_from_vacuum
+from skestnet.spectra._rebin import rebin_both
 from skestnet.spectra._wavelength import BALMER_LINES, SPEED_OF_LIGHT, in_unit
 
 FloatArray = NDArray[np.float64]
@@ -25,7 +26,7 @@ _TRIAL = np.arange(-600.0, 601.0, 20.0)  # km/s
 # thousand samples of any size with what is added per unit of ln(n_spectra).
 _MIN_GAIN, _MIN_GAIN_LINE = 45.0, 25.0  # over all lines, and of a single one
 _GAIN_PER_LOG = 4.0
-_MAX_SIGMA = 4.0  # a velocity further from both expectations belongs to neither
+_MAX_SIGMA = 3.0  # a velocity further from both expectations belongs to neither
 _SIGMA_PER_MAD = 1.4826  # of a Gaussian
 _MAX_LOG = 700.0  # of a float64 that is still finite
 _BATCH = 256  # spectra measured at once, so that memory stays small
@@ -261,7 +262,9 @@ def _gains(spectra: Spectra) -> FloatArray:
         batch = spectra[start : start + _BATCH]
         for gain, line in zip(gains, _LINES.values(), strict=True):
             grid = line * (1 + offset / SPEED_OF_LIGHT)
-            flux, ivar = batch.to_matrices(grid, method="flux-conserving")
+            # Not to_matrices: spectra need not reach every line.
+            arrays = batch.wavelength, batch.flux, batch.ivar, batch.mask
+            flux, ivar = rebin_both(*arrays, grid, "nan", "flux-conserving")
             gain[start : start + _BATCH] = line_gain(
                 np.nan_to_num(flux).astype(np.float64), ivar.astype(np.float64), offset, _TRIAL
             )

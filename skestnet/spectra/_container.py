@@ -285,6 +285,25 @@ class Spectra:
     def __len__(self) -> int:
         return len(self.flux)
 
+    def __array__(self, *args: Any, **kwargs: Any) -> NDArray[Any]:
+        raise TypeError(
+            "Spectra are no matrix: each may have its own pixels. Bring them to one grid with "
+            "spectra.to_matrix(grid)."
+        )
+
+    def _target(self, grid: ArrayLike | u.Quantity) -> NDArray[np.float64]:
+        """Return a grid in Angstrom, or say that it misses all spectra."""
+        target = as_wavelength(grid, "grid")
+        spans = [(row[0], row[-1]) for row in self.wavelength]
+        if spans and not any(low <= target[-1] and high >= target[0] for low, high in spans):
+            low, high = min(span[0] for span in spans), max(span[1] for span in spans)
+            raise ValueError(
+                f"grid covers {target[0]:.1f}-{target[-1]:.1f} A and the spectra {low:.1f}-"
+                f"{high:.1f} A: they have nothing in common. Numbers are in Angstrom; pass an "
+                "astropy Quantity for another unit."
+            )
+        return target
+
     def __getitem__(self, index: int | slice | ArrayLike) -> "Spectra":
         rows = row_numbers(index, len(self))
         arrays = (tuple(values[row] for row in rows) for values in self._arrays())
@@ -417,7 +436,7 @@ class Spectra:
         ValueError
             If `grid` does not increase strictly, or `masked` or `method` is not one of its names.
         """
-        target = as_wavelength(grid, "grid")
+        target = self._target(grid)
         return rebin(self.wavelength, self.flux, self.mask, target, masked, method)
 
     def to_matrices(
@@ -458,5 +477,5 @@ class Spectra:
         >>> star.to_matrices([4000.0, 4000.5, 4002.0])
         (array([[ 1.,  2., nan]], dtype=float32), array([[4., 8., 0.]], dtype=float32))
         """
-        target = as_wavelength(grid, "grid")
+        target = self._target(grid)
         return rebin_both(self.wavelength, self.flux, self.ivar, self.mask, target, masked, method)

@@ -191,6 +191,11 @@ class MaskedPixelImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         longest = _report(flux)["longest"]
         limit = self._longest_fillable(flux.shape[1])
         rows = np.flatnonzero(longest > limit)
+        if rows.size and self.max_gap is None:
+            raise ValueError(
+                f"{rows.size} of {len(flux)} spectra have no good pixel, rows {_some(rows)}. "
+                "Leave them out, or keep their NaN with unfillable='nan'."
+            )
         if rows.size:
             raise ValueError(
                 f"{rows.size} of {len(flux)} spectra cannot be filled, rows {_some(rows)}: they "

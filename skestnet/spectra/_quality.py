@@ -104,6 +104,11 @@ def _longest_zero_runs(flux: ArrayLike | Spectra, wavelength_range: Limits) -> N
     if isinstance(flux, Spectra):
         pairs = zip(flux.wavelength, flux.flux, strict=True)
         rows = [_between(wavelength, row, limits) for wavelength, row in pairs]
+        if rows and not any(row.size for row in rows):
+            raise ValueError(
+                f"No spectrum has a pixel in wavelength_range={wavelength_range!r}: {flux!r}. "
+                "Numbers are in Angstrom."
+            )
         return np.array([longest_zero_run(row[np.newaxis])[0] for row in rows], dtype=np.intp)
     matrix = np.asarray(flux)
     if matrix.ndim != 2:

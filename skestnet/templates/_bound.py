@@ -128,6 +128,8 @@ def _noise(sigma: ArrayLike, shape: tuple[int, int]) -> FloatArray:
 def _parsed(nuisances: Iterable[Nuisance], wavelength: FloatArray) -> tuple[FloatArray, bool]:
     """Return the relative changes of the flux, (n_shapes, n_pixels), and if velocity is unknown."""
     chosen = [nuisances] if isinstance(nuisances, str) else list(nuisances)
+    if len(chosen) == 2 and chosen[0] == "continuum" and isinstance(chosen[1], Integral):
+        chosen = [("continuum", int(chosen[1]))]  # a single pair, not in a list
     fixed = [one for one in chosen if not (isinstance(one, str) and one == "velocity")]
     shapes = [_shapes(one, wavelength) for one in fixed]
     return np.concatenate([np.empty((0, wavelength.size)), *shapes]), len(fixed) < len(chosen)

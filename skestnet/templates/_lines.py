@@ -44,6 +44,8 @@ def line_windows(
 ) -> list[Window]:
     """Return the windows of `lines` by wavelength; those that overlap are cut midway."""
     half_width = in_unit(half_width, u.AA, "half_width")
+    if isinstance(lines, str):
+        lines = [lines]
     windows = sorted((_window(line, half_width) for line in lines), key=lambda w: w.low)
     if not windows:
         raise ValueError(

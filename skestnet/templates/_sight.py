@@ -68,6 +68,7 @@ def draw_sight(parameters: Mapping[str, Draw], n: int, rngs: Mapping[str, Genera
         _check(name, values)
         # The counts have their own stream: more spectra do not change those of the first ones.
         sight[name] = stream.spawn(1)[0].poisson(values) if name in _COUNTED else values
+    sight["cosmic_rays"][np.isinf(sight["snr"])] = 0  # their height is measured in noise
     (blur,) = set(_WIDTHS) & set(parameters)
     width = sight.pop(blur)
     return {**sight, "width": width if _is_number(parameters[blur]) else round_widths(width)}

@@ -554,6 +554,17 @@ def test_rest_frame_messages(ragged):
         ragged.to_rest_frame()
 
 
+def test_a_grid_that_misses_all_spectra(ragged):
+    with pytest.raises(ValueError, match=r"grid covers 400\.0-410\.0 A .* nothing in common"):
+        ragged.to_matrix([400.0, 410.0])
+    assert np.isnan(ragged.to_matrix([100.0, ragged.wavelength[0][0]])[:, 0]).all()
+
+
+def test_spectra_are_no_matrix(ragged):
+    with pytest.raises(TypeError, match=r"Spectra are no matrix.*to_matrix\(grid\)"):
+        np.asarray(ragged)
+
+
 @pytest.mark.parametrize("method", ["linear", "flux-conserving"])
 def test_rounded_wavelengths_lose_no_neighbour_and_no_edge(method):
     grid = 10 ** (3.5682 + 1e-4 * np.arange(3900))

@@ -103,3 +103,9 @@ def test_wavelength_range_in_order():
         usable_spectra(spectra, wavelength_range=[4000, 8000] * u.km / u.s)
     with pytest.raises(ValueError, match="expected two wavelengths"):
         usable_spectra(spectra, wavelength_range=(4000,))
+
+
+def test_a_range_without_any_pixel():
+    spectra = Spectra.from_matrix([400.0, 500.0], np.ones((2, 2)))
+    with pytest.raises(ValueError, match="No spectrum has a pixel in wavelength_range"):
+        usable_spectra(spectra)

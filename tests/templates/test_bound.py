@@ -191,3 +191,10 @@ def test_velocity_needs_a_slope():
     grid = TemplateGrid([4000.0], [[1.0], [2.0]], {"depth": [1.0, 2.0]})
     with pytest.raises(ValueError, match="two pixels or more"):
         cramer_rao_bound(grid, [[1.5]], 0.1, nuisances=["velocity"])
+
+
+def test_a_single_pair_is_a_nuisance(line_grid):
+    pair = cramer_rao_bound(line_grid, line_grid.labels[:1], 0.1, ("continuum", 2))
+    assert_array_equal(
+        pair, cramer_rao_bound(line_grid, line_grid.labels[:1], 0.1, [("continuum", 2)])
+    )

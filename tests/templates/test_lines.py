@@ -92,7 +92,6 @@ def test_selecting_the_pixels():
         ([(4000, 4100, 4200)], "expected a name or two wavelengths"),
         ((4000, 4100), "lines holds 4000: expected a name or two wavelengths"),
         ([("4000", 4100)], "expected a name or two wavelengths"),
-        ("H-beta", "lines holds 'H'"),
         ([(4000, 4100), (4020, 4050)], r"4000.0-4100.0 A\) and .*one inside the other"),
         (["H-beta", "H-beta"], "one inside the other"),
     ],
@@ -119,3 +118,7 @@ def test_messages_of_windows_without_pixels(lines, stretch, message):
     wavelength = np.arange(4000.0, 5101.0)
     with pytest.raises(ValueError, match=message):
         FitPixels.of(wavelength, line_windows(lines), degree=1, stretch=stretch)
+
+
+def test_a_single_name_is_a_line():
+    assert line_windows("H-beta") == line_windows(["H-beta"])
