@@ -20,6 +20,16 @@ _BLOCK_OF_THREADS = 2**20
 _LONG_ROW = 256
 
 
+class SpectrumTags:
+    """What every transformer of spectra tells scikit-learn: NaN may pass, float32 stays float32."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
 def validate_spectra(estimator: Any, X: ArrayLike, *, reset: bool) -> FloatMatrix:
     """Return what a transformer was passed as a matrix of floats in the machine's byte order."""
     return validate_data(

@@ -9,7 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from skestnet.spectra._blocks import FloatMatrix, map_rows, row_mean, row_median, validate_spectra
+from skestnet.spectra._blocks import (
+    FloatMatrix,
+    SpectrumTags,
+    map_rows,
+    row_mean,
+    row_median,
+    validate_spectra,
+)
 from skestnet.spectra._gaps import fill_gaps, find_gaps
 from skestnet.spectra._spline import BinnedSpline, fit_spline, product, spline_basis
 from skestnet.spectra._wavelength import wavelength_of_features
@@ -45,7 +52,7 @@ def normalise(
     np.divide(flux, out, out=out)
 
 
-class ContinuumNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class ContinuumNormalizer(SpectrumTags, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Division of each spectrum by a smooth continuum fitted to it, leaving the lines.
 
     The continuum is a cubic spline with fixed knots, fitted by least squares to all spectra at
@@ -198,9 +205,3 @@ class ContinuumNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
         settings = {name: getattr(self, name) for name in ("n_iter", "lower", "upper", "floor")}
         function = partial(normalise, spline=self._spline, **settings)
         return map_rows(function, flux, flux.shape[1], self.n_jobs)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags

@@ -8,7 +8,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import median_filter
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 
-from skestnet.spectra._blocks import FloatMatrix, map_rows, nonzero, row_median, validate_spectra
+from skestnet.spectra._blocks import (
+    FloatMatrix,
+    SpectrumTags,
+    map_rows,
+    nonzero,
+    row_median,
+    validate_spectra,
+)
 from skestnet.spectra._gaps import fill_gaps, find_gaps
 
 _DIFFERENCE_TO_SIGMA = 1.4826 / np.sqrt(6)  # of a Gaussian
@@ -91,7 +98,7 @@ def _half_width(profile: FloatMatrix) -> NDArray[np.float64]:
     return np.where(below.any(axis=1), crossing[:, 0], np.inf)
 
 
-class CosmicRayClipper(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class CosmicRayClipper(SpectrumTags, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Removal of cosmic rays: spikes above the noise and narrower than any line.
 
     A pixel is hit if it exceeds the running median by `threshold` standard deviations and belongs
@@ -214,6 +221,4 @@ class CosmicRayClipper(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
-        tags.input_tags.allow_nan = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 
-from skestnet.spectra._blocks import FloatMatrix, map_rows, validate_spectra
+from skestnet.spectra._blocks import FloatMatrix, SpectrumTags, map_rows, validate_spectra
 from skestnet.spectra._gaps import fill_gaps, find_gaps
 from skestnet.spectra._rebin import no_information
 
@@ -66,7 +66,7 @@ def _of_shape(values: ArrayLike, name: str, shape: tuple[int, ...]) -> NDArray[A
     return array
 
 
-class MaskedPixelImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class MaskedPixelImputer(SpectrumTags, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Filling of bad pixels, marked by NaN, from the good pixels beside them.
 
     A gap is bridged by a straight line between the medians of the few good pixels on either side,
@@ -231,8 +231,6 @@ class MaskedPixelImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
-        tags.input_tags.allow_nan = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
 

@@ -8,6 +8,7 @@ from astropy import units as u
 from numpy.typing import ArrayLike, NDArray
 
 from skestnet.spectra._container import MISSING, Spectra
+from skestnet.spectra._gaps import find_gaps
 from skestnet.spectra._wavelength import in_unit
 
 Limits: TypeAlias = tuple[float | u.Quantity, float | u.Quantity] | u.Quantity
@@ -62,15 +63,9 @@ class QualityReport:
 
 def longest_zero_run(flux: NDArray[np.floating]) -> NDArray[np.intp]:
     """Return the length of the longest run of zeros of every row, shape (n_spectra,)."""
-    n_rows, n_pixels = flux.shape
-    # The edges of the runs are where a row, closed by False at both ends, changes.
-    zero = np.zeros((n_rows, n_pixels + 2), dtype=np.int8)
-    zero[:, 1:-1] = flux == 0
-    edge = np.diff(zero, axis=1)
-    row, start = np.nonzero(edge == 1)
-    _, stop = np.nonzero(edge == -1)
-    longest = np.zeros(n_rows, dtype=np.intp)
-    np.maximum.at(longest, row, stop - start)
+    runs = find_gaps(flux == 0)
+    longest = np.zeros(len(flux), dtype=np.intp)
+    np.maximum.at(longest, runs.row, runs.length)
     return longest
 
 

@@ -10,7 +10,14 @@ from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from skestnet.spectra._blocks import FloatMatrix, float_types, map_rows, nonzero, validate_spectra
+from skestnet.spectra._blocks import (
+    FloatMatrix,
+    SpectrumTags,
+    float_types,
+    map_rows,
+    nonzero,
+    validate_spectra,
+)
 from skestnet.spectra._pixels import pixel_edges, pixel_matrix
 from skestnet.spectra._wavelength import EDGE_TOLERANCE, as_wavelength, wavelength_of_features
 
@@ -118,7 +125,7 @@ def _ratio(
     return np.divide(a, b, out=np.full_like(b, otherwise), where=where)
 
 
-class Resampler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class Resampler(SpectrumTags, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Resampling of every spectrum onto another wavelength grid.
 
     Both methods are a sparse matrix, computed once in `fit` and applied to all spectra at once.
@@ -320,9 +327,3 @@ class Resampler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if self.wavelength_out_ is None:
             return super().get_feature_names_out(input_features)
         return flux_names(self.wavelength_out_)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags

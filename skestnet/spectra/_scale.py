@@ -7,7 +7,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 
-from skestnet.spectra._blocks import FloatMatrix, map_rows, row_mean, row_median, validate_spectra
+from skestnet.spectra._blocks import (
+    FloatMatrix,
+    SpectrumTags,
+    map_rows,
+    row_mean,
+    row_median,
+    validate_spectra,
+)
 
 # Below this fraction of the mean absolute flux a median is noise, and dividing by it explodes.
 _SMALLEST_MEDIAN = 1e-3
@@ -48,7 +55,7 @@ _METHODS: dict[str, Callable[[FloatMatrix, FloatMatrix], None]] = {
 }
 
 
-class FluxScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class FluxScaler(SpectrumTags, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Scaling of each spectrum by its own statistics.
 
     Row by row and without memory: nothing is learnt in `fit`, and a spectrum is scaled in the
@@ -152,6 +159,4 @@ class FluxScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
-        tags.input_tags.allow_nan = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from skestnet.spectra._wavelength import SPEED_OF_LIGHT
 from skestnet.templates._extinction import extinction
 from skestnet.templates._grid import TemplateGrid
+from skestnet.templates._interpolate import row_blocks
 
 FloatArray = NDArray[np.float64]
 Nuisance = str | tuple[str, int] | ArrayLike | Callable[[FloatArray], ArrayLike]
@@ -19,8 +20,6 @@ Nuisance = str | tuple[str, int] | ArrayLike | Callable[[FloatArray], ArrayLike]
 _ROUNDINGS = 100
 # Share of a label in a direction that the spectrum does not see, above which it is unknown.
 _UNSEEN = 1e-6
-# Numbers at a time, so that a temporary array stays below 64 MB.
-_BLOCK = 2**23
 
 
 def cramer_rao_bound(
@@ -99,15 +98,10 @@ def cramer_rao_bound(
     noise = _noise(sigma, (len(rows), grid.wavelength.size))
     n_labels, rounding = rows.shape[1], float(np.finfo(grid.flux.dtype).eps)
     cov = np.empty((len(rows), n_labels, n_labels))
-    for block in _blocks(len(rows), (n_labels + len(shapes) + velocity) * noise.shape[1]):
+    for block in row_blocks(len(rows), (n_labels + len(shapes) + velocity) * noise.shape[1]):
         columns = _derivatives(grid, rows[block], shapes, velocity) / noise[block, np.newaxis]
         cov[block] = _covariance(columns, n_labels, rounding)
     return cov if return_cov else np.sqrt(np.diagonal(cov, axis1=1, axis2=2))
-
-
-def _blocks(n: int, size: int) -> list[slice]:
-    step = max(1, _BLOCK // size)
-    return [slice(start, start + step) for start in range(0, n, step)]
 
 
 def _noise(sigma: ArrayLike, shape: tuple[int, int]) -> FloatArray:

@@ -17,6 +17,12 @@ _METHODS = ("auto", "cubic", "linear")
 _BLOCK = 2**23
 
 
+def row_blocks(n_rows: int, size: int) -> list[slice]:
+    """Return the rows to compute together where each takes `size` values; none of no rows."""
+    step = max(1, _BLOCK // max(1, size))
+    return [slice(start, start + step) for start in range(0, n_rows, step)]
+
+
 class LabelInterpolator:
     """Smooth interpolation of vectors of values known at some labels.
 
@@ -89,7 +95,7 @@ class LabelInterpolator:
         """
         x = self._inside(labels)
         out = np.empty((len(x), self._table.shape[1]), dtype=self._table.dtype)
-        for rows in self._blocks(len(x)):
+        for rows in row_blocks(len(x), self._table.shape[1]):
             out[rows] = self._matrix(self._scheme.weights(x[rows])) @ self._table
         return out
 
@@ -114,7 +120,7 @@ class LabelInterpolator:
         x = self._inside(labels)
         shape = (len(x), self._varies.size, self._table.shape[1])
         out = np.zeros(shape, dtype=self._table.dtype)
-        for rows in self._blocks(len(x)):
+        for rows in row_blocks(len(x), self._table.shape[1]):
             for axis, column in enumerate(np.flatnonzero(self._varies)):
                 weights = self._scheme.weights(x[rows], axis)
                 out[rows, column] = self._matrix(weights) @ self._table
@@ -164,10 +170,6 @@ class LabelInterpolator:
                 "Nothing is extrapolated: leave out the rows where contains() is False."
             )
         return self._clipped(x)
-
-    def _blocks(self, n: int) -> list[slice]:
-        step = max(1, _BLOCK // max(1, self._table.shape[1]))
-        return [slice(start, start + step) for start in range(0, n, step)]
 
     def _matrix(self, weights: Weights) -> csr_array:
         index, weight = weights

@@ -137,7 +137,7 @@ def test_shapes_of_noise_agree(line_grid):
 
 def test_blocks_change_nothing(line_grid, monkeypatch):
     bound = cramer_rao_bound(line_grid, AT, 1e6)
-    monkeypatch.setattr("skestnet.templates._bound._BLOCK", 10)
+    monkeypatch.setattr("skestnet.templates._interpolate._BLOCK", 10)
     assert_allclose(cramer_rao_bound(line_grid, AT, 1e6), bound, rtol=1e-12)
 
 
