@@ -2,12 +2,17 @@
 
 from skestnet._distribution import PredictiveDistribution
 from skestnet._estnet import EstNetRegressor
+from skestnet._mlp import AdaptiveMLPRegressor
 from skestnet._predict_dist import predict_dist
-from skestnet._weights import AdaptiveWeighter, adaptive_weights
+from skestnet._weight_regressor import AdaptiveWeightRegressor
+from skestnet._weighter import AdaptiveWeighter
+from skestnet._weights import adaptive_weights
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "AdaptiveMLPRegressor",
+    "AdaptiveWeightRegressor",
     "AdaptiveWeighter",
     "EstNetRegressor",
     "PredictiveDistribution",

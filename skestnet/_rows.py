@@ -8,7 +8,7 @@ training and validation either.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ class CanonicalRows(NamedTuple):
 
 
 def canonical_rows(
-    X: NDArray[np.float32], y: NDArray[np.float64], weight: NDArray[np.float64]
+    X: NDArray[Any], y: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> CanonicalRows:
     """Drop rows of weight zero, merge equal rows of `X` and `y`, and order by content."""
     kept = np.flatnonzero(weight)
@@ -47,27 +47,28 @@ def canonical_rows(
 
 
 def _sort_by_content(
-    X: NDArray[np.float32], y: NDArray[np.float64], kept: NDArray[np.intp]
+    X: NDArray[Any], y: NDArray[np.float64], kept: NDArray[np.intp]
 ) -> NDArray[np.intp]:
     """Sort by a hash of X and then by y; ties between different rows are as good as impossible."""
     return np.lexsort((*y[kept].T, _hash_rows(X, kept)))
 
 
-def _hash_rows(X: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray[np.uint64]:
+def _hash_rows(X: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[np.uint64]:
     """Hash each row's bits: a dot product with fixed odd 64-bit numbers, modulo 2**64."""
-    factors = np.random.default_rng(0).integers(2**63, size=X.shape[1], dtype=np.uint64)
+    n_words = X.shape[1] * (np.result_type(X.dtype, np.float32).itemsize // 4)
+    factors = np.random.default_rng(0).integers(2**63, size=n_words, dtype=np.uint64)
     factors = 2 * factors + np.uint64(1)
     hashes = np.empty(len(rows), dtype=np.uint64)
     step = max(1, 2**20 // X.shape[1])  # a few megabytes at a time, never a copy of X
     for start in range(0, len(rows), step):
         # Adding 0 turns -0.0 into 0.0, which is equal and has to hash equally.
-        block = np.ascontiguousarray(X[rows[start : start + step]]) + np.float32(0)
+        block = np.ascontiguousarray(X[rows[start : start + step]] + np.float32(0))
         hashes[start : start + step] = block.view(np.uint32) @ factors
     return hashes
 
 
 def _same_as_previous(
-    X: NDArray[np.float32], y: NDArray[np.float64], order: NDArray[np.intp]
+    X: NDArray[Any], y: NDArray[np.float64], order: NDArray[np.intp]
 ) -> NDArray[np.bool_]:
     """Compare neighbours: by label first, whole spectra only where the labels agree."""
     same = (y[order[1:]] == y[order[:-1]]).all(axis=1)

@@ -1,43 +1,50 @@
-"""Adaptive sample weights, section 2.3 of the paper: the maths, and its scikit-learn face."""
+"""Adaptive sample weights, section 2.3 of the paper: the maths on arrays."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from numbers import Real
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, clone
-from sklearn.ensemble import HistGradientBoostingRegressor
-from sklearn.multioutput import MultiOutputRegressor
-from sklearn.utils import TransformerTags
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight
 
-from skestnet._labels import LabelScale
+from skestnet._bias_scores import BIAS_SCORES, NORMAL_MAD, FirstStage, weighted_quantiles
+from skestnet._density import kernel_bandwidth, label_density
 
 FloatArray = NDArray[np.float64]
+Control = Callable[[FloatArray], Any]
 
-# Above this many pairs of labels the exact kernel sum gives way to a histogram.
-MAX_EXACT_PAIRS = 2**24
-BINS_PER_BANDWIDTH = 20
+PHI1: dict[str, Control] = {"identity": lambda g: g, "sqrt": np.sqrt, "log1p": np.log1p}
+PHI2: dict[str, Control] = {
+    "linear": lambda beta: 1 - beta,
+    "square": lambda beta: (1 - beta) ** 2,
+    "step": lambda beta: (beta < 0.5).astype(np.float64),
+}
 
 
 def adaptive_weights(
     y: ArrayLike,
     y_pred: ArrayLike,
     *,
-    train: tuple[ArrayLike, ArrayLike] | None = None,
+    train: tuple[ArrayLike | None, ...] | None = None,
     gamma: float = 0.0,
     bandwidth: float | str = "scott",
+    bias_score: str = "minmax",
+    phi1: str | Control = "identity",
+    phi2: str | Control = "linear",
     sample_weight: ArrayLike | None = None,
+    y_err: ArrayLike | None = None,
+    snr: ArrayLike | None = None,
 ) -> FloatArray:
     """Weigh labels by how far a first fit is from them and by how common they are.
 
-    ``s = gamma * g(y) + (1 - gamma) * (1 - beta)`` (eq. 17), where ``beta`` is the absolute
-    residual, scaled to [0, 1] over the training set (eqs. 12, 13), and ``g`` the Gaussian kernel
-    density of the training labels (eqs. 14, 15). Residuals beyond those of the training set get
-    the bias score of the nearest one. With several labels the result is the mean of their weights.
-    The control functions of eq. 16 are fixed to those of eq. 17, as in the paper's experiments.
+    ``s = gamma * phi1(g(y)) + (1 - gamma) * phi2(beta)`` (eq. 16), where ``beta`` in [0, 1] says
+    how anomalous the residual ``y - y_pred`` is and ``g`` is the Gaussian kernel density of the
+    training labels (eqs. 14, 15). The defaults are the paper's (eq. 17): ``beta`` is the absolute
+    residual, scaled to [0, 1] over the training set (eqs. 12, 13), ``phi1(g) = g`` and
+    ``phi2(beta) = 1 - beta``. With several labels the result is the mean of their weights.
 
     Parameters
     ----------
@@ -45,83 +52,156 @@ def adaptive_weights(
         Labels, standardised over the training set.
     y_pred : array-like of the shape of `y`
         What the first stage predicts for them, in the same units.
-    train : tuple of two array-like, default=None
-        `y` and `y_pred` of the training set, where it is not `y` and `y_pred` themselves.
+    train : tuple of array-like, default=None
+        `y` and `y_pred` of the training set, where it is not `y` and `y_pred` themselves. Where
+        `y_err` or `snr` is given, those of the training set are the third and the fourth.
     gamma : float, default=0.0
         Share of the label density, in [0, 1]. The paper's is 0 for the effective temperature
         and 0.1 for the surface gravity.
     bandwidth : float or {"scott", "silverman"}, default="scott"
         Standard deviation of the density's kernel, in standard deviations of the labels.
+    bias_score : {"minmax", "mixture"}, default="minmax"
+        How a residual becomes ``beta``:
+
+        - "minmax" is the paper's. One extreme residual brings all other weights close to one.
+        - "mixture" is the probability that the residual is an anomaly. The residuals, in units of
+          their usual size at the same prediction and S/N, are taken for a mix of two normal
+          populations, a core and a wider one with a mean of its own (Hogg, Bovy & Lang 2010).
+    phi1 : {"identity", "sqrt", "log1p"} or callable, default="identity"
+        Control function of the density. A callable maps an array of densities to one of the same
+        shape, at least 0.
+    phi2 : {"linear", "square", "step"} or callable, default="linear"
+        Control function of ``beta``: ``1 - beta``, ``(1 - beta)**2``, or 1 below 0.5 and 0 from
+        there on. A callable maps an array to one of the same shape, at least 0.
     sample_weight : array-like of shape (n_train,), default=None
-        Weights of the training set in the density: weight 2 is a repeated sample.
+        Weights of the training set: weight 2 is a repeated sample.
+    y_err : array-like of the shape of `y`, default=None
+        Standard errors of the labels, in the units of `y`. Residuals are then judged in units of
+        the label's error and the first stage's own, added in quadrature.
+    snr : array-like of shape (n_samples,), default=None
+        Signal-to-noise ratios of the spectra, above 0, for "mixture": a residual that is large for
+        a good spectrum may be usual for a poor one.
 
     Returns
     -------
     ndarray of shape (n_samples,)
-        Weights, at least 0. They are at most 1 for ``gamma=0``.
+        Weights, at least 0. They are at most 1 for ``gamma=0`` and named control functions.
 
     Raises
     ------
     ValueError
-        If shapes do not match, or `gamma` or `bandwidth` is out of its range.
+        If shapes do not match, a parameter is out of its range, or a control function returns
+        something else than numbers of at least 0.
 
     References
     ----------
-    Xie et al. (2025), A&A 704, A37, eqs. 12-17.
+    Xie et al. (2025), A&A 704, A37, eqs. 12-17. Hogg, Bovy & Lang (2010), arXiv:1008.4686,
+    section 3.
 
     Examples
     --------
+    >>> import numpy as np
     >>> from skestnet import adaptive_weights
     >>> adaptive_weights([-1.0, 0.0, 1.0], [-1.0, 0.1, -1.0])
     array([1.  , 0.95, 0.  ])
+
+    One extreme residual (the last) and another bad one (the first). Scaled by the extreme one, the
+    other looks normal; as a member of a second population it does not:
+
+    >>> y, y_pred = np.zeros(100), np.random.default_rng(0).normal(0, 0.1, 100)
+    >>> y[[0, -1]] = 2, 50
+    >>> adaptive_weights(y, y_pred)[[0, 1, -1]].round(2)
+    array([0.96, 1.  , 0.  ])
+    >>> adaptive_weights(y, y_pred, bias_score="mixture")[[0, 1, -1]].round(2)
+    array([0., 1., 0.])
     """
-    check_gamma(gamma)
-    check_bandwidth(bandwidth)
-    labels, predictions = _pair_of_columns(y, y_pred)
-    reference = (labels, predictions) if train is None else _pair_of_columns(*train)
-    train_labels, train_predictions = reference
-    density_weight = _density_weight(sample_weight, len(train_labels))
-    alpha_train = np.abs(train_labels - train_predictions)[density_weight > 0]  # eq. 12
-    beta = _bias_score(np.abs(labels - predictions), alpha_train)
-    weights = (1 - gamma) * (1 - beta)
+    check_weight_params(gamma, bandwidth, bias_score, phi1, phi2)
+    samples = _Samples.of(y, y_pred, y_err, snr)
+    reference = samples if train is None else _Samples.of(*train)
+    _check_same_knowledge(samples, reference, bias_score)
+    weight = _train_weight(sample_weight, len(reference.y))
+    reference, weight = reference.rows(weight > 0), weight[weight > 0]
+    spread = _fit_spread(reference, weight)
+    beta = BIAS_SCORES[bias_score](samples.judged(spread), reference.judged(spread), weight)
+    weights = (1 - gamma) * _controlled(phi2, PHI2, beta, "phi2")
     if gamma > 0:
-        weights += gamma * _density_columns(labels, train_labels, bandwidth, density_weight)
+        density = _density_columns(samples.y, reference.y, bandwidth, weight)
+        weights = weights + gamma * _controlled(phi1, PHI1, density, "phi1")
     return weights.mean(axis=1)
 
 
-def _pair_of_columns(y: ArrayLike, y_pred: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    labels, predictions = np.asarray(y, dtype=np.float64), np.asarray(y_pred, dtype=np.float64)
-    if labels.shape != predictions.shape or labels.ndim not in (1, 2) or not len(labels):
-        raise ValueError(
-            f"y has shape {labels.shape} and y_pred has shape {predictions.shape}: expected both "
-            "to be (n_samples,) or both (n_samples, n_outputs), with a sample at least."
+class _Samples(NamedTuple):
+    """Labels, what the first stage made of them, and what else is known; columns are labels."""
+
+    y: FloatArray
+    y_pred: FloatArray
+    y_err: FloatArray | None
+    snr: FloatArray | None
+
+    @classmethod
+    def of(
+        cls,
+        y: ArrayLike | None,
+        y_pred: ArrayLike | None,
+        y_err: ArrayLike | None = None,
+        snr: ArrayLike | None = None,
+    ) -> Self:
+        labels, predictions = np.asarray(y, np.float64), np.asarray(y_pred, np.float64)
+        if labels.shape != predictions.shape or labels.ndim not in (1, 2) or not len(labels):
+            raise ValueError(
+                f"y has shape {labels.shape} and y_pred has shape {predictions.shape}: expected "
+                "both to be (n_samples,) or both (n_samples, n_outputs), with a sample at least."
+            )
+        if not (np.isfinite(labels).all() and np.isfinite(predictions).all()):
+            raise ValueError("y or y_pred holds NaN or infinite values: expected finite numbers.")
+        return cls(
+            columns(labels),
+            columns(predictions),
+            check_errors(y_err, labels.shape),
+            check_snr(snr, len(labels)),
         )
-    if not (np.isfinite(labels).all() and np.isfinite(predictions).all()):
-        raise ValueError("y or y_pred holds NaN or infinite values: expected finite numbers.")
-    return _columns(labels), _columns(predictions)
+
+    def rows(self, chosen: NDArray[np.bool_]) -> Self:
+        """Return some of the samples."""
+        known = [None if part is None else part[chosen] for part in (self.y_err, self.snr)]
+        return type(self)(self.y[chosen], self.y_pred[chosen], *known)
+
+    def judged(self, spread: FloatArray) -> FirstStage:
+        """Return residuals in units of what they should be, given the labels' errors."""
+        residual = self.y - self.y_pred
+        if self.y_err is not None:
+            total = np.hypot(spread, self.y_err)
+            residual = residual / np.where(total > 0, total, 1.0)
+        return FirstStage(residual, self.y_pred, None if self.snr is None else np.log(self.snr))
 
 
-def _columns(y: FloatArray) -> FloatArray:
+def columns(y: FloatArray) -> FloatArray:
+    """Return labels with one column each."""
     return y.reshape(len(y), -1)
 
 
-def _density_weight(sample_weight: ArrayLike | None, n_train: int) -> FloatArray:
-    if sample_weight is None:
-        return np.ones(n_train)
-    weight = np.asarray(sample_weight, dtype=np.float64)
-    if weight.shape != (n_train,):
+def _fit_spread(train: _Samples, weight: FloatArray) -> FloatArray:
+    """Estimate the first stage's own error: the spread of residuals beyond the labels' errors."""
+    if train.y_err is None:
+        return np.zeros(train.y.shape[1])
+    deviation = np.abs(train.y - train.y_pred)
+    pairs = zip(deviation.T, train.y_err.T, strict=True)
+    medians = [[weighted_quantiles(v, weight, (0.5,))[0] for v in pair] for pair in pairs]
+    spread, error = np.array(medians).T * [[1 / NORMAL_MAD], [1.0]]
+    # Where the errors explain all of the spread, or more, a tenth of it is kept as the fit's.
+    return np.sqrt(np.maximum(spread**2 - error**2, (0.1 * spread) ** 2))
+
+
+def _controlled(phi: str | Control, named: Mapping[str, Control], x: FloatArray, name: str) -> Any:
+    """Apply a control function (eq. 16) and look at what it returns."""
+    values = np.asarray((named[phi] if isinstance(phi, str) else phi)(x), dtype=np.float64)
+    if values.shape != x.shape or not np.isfinite(values).all() or (values < 0).any():
         raise ValueError(
-            f"sample_weight has shape {weight.shape}: expected ({n_train},), one weight for each "
-            "sample of the training set."
+            f"{name} returned an array of shape {values.shape}, smallest value "
+            f"{values.min() if values.size else None}, for one of shape {x.shape}: expected the "
+            "same shape and finite numbers of at least 0."
         )
-    _check_signs(weight)
-    return weight
-
-
-def _bias_score(alpha: FloatArray, alpha_train: FloatArray) -> FloatArray:
-    """Scale residuals to [0, 1] over the training set (eq. 13); equal residuals score 0."""
-    low, high = alpha_train.min(axis=0), alpha_train.max(axis=0)
-    return np.clip((alpha - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
+    return values
 
 
 def _density_columns(
@@ -132,21 +212,22 @@ def _density_columns(
     return np.column_stack([label_density(column, train, h, weight) for column, train in pairs])
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real)
-
-
-def check_gamma(gamma: Any) -> None:
-    """Raise where `gamma` is not a share."""
+def check_weight_params(gamma: Any, bandwidth: Any, bias_score: Any, phi1: Any, phi2: Any) -> None:
+    """Raise where a parameter of :func:`adaptive_weights` is out of its range."""
     if not (_is_number(gamma) and 0 <= gamma <= 1):
         raise ValueError(
             f"gamma={gamma!r}: expected a number in [0, 1], the share of the label density. The "
             "paper's is 0 for Teff and 0.1 for log g."
         )
+    _check_bandwidth(bandwidth)
+    if not (isinstance(bias_score, str) and bias_score in BIAS_SCORES):
+        raise ValueError(f"bias_score={bias_score!r}: expected one of {sorted(BIAS_SCORES)}.")
+    for name, phi, named in (("phi1", phi1, PHI1), ("phi2", phi2, PHI2)):
+        if not (callable(phi) or (isinstance(phi, str) and phi in named)):
+            raise ValueError(f"{name}={phi!r}: expected one of {sorted(named)} or a function.")
 
 
-def check_bandwidth(bandwidth: Any) -> None:
-    """Raise where `bandwidth` is neither the name of a rule nor positive and finite."""
+def _check_bandwidth(bandwidth: Any) -> None:
     if isinstance(bandwidth, str) and bandwidth in ("scott", "silverman"):
         return
     if not (_is_number(bandwidth) and 0 < bandwidth < np.inf):
@@ -154,6 +235,40 @@ def check_bandwidth(bandwidth: Any) -> None:
             f"bandwidth={bandwidth!r}: expected 'scott', 'silverman' or a positive number in "
             "standard deviations of the labels."
         )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real)
+
+
+def check_errors(y_err: ArrayLike | None, shape: tuple[int, ...]) -> FloatArray | None:
+    """Return errors of labels of this shape with one column for each label, or None."""
+    if y_err is None:
+        return None
+    errors = np.asarray(y_err, dtype=np.float64)
+    if errors.shape != shape:
+        raise ValueError(f"y_err has shape {errors.shape}: expected that of y, {shape}.")
+    if not (np.isfinite(errors).all() and (errors >= 0).all()):
+        raise ValueError(
+            "y_err holds negative, NaN or infinite values: expected standard errors of at least 0, "
+            "in the units of y. For a label of unknown error pass a typical one."
+        )
+    return columns(errors)
+
+
+def check_snr(snr: ArrayLike | None, n_samples: int) -> FloatArray | None:
+    """Return signal-to-noise ratios as an array, or None."""
+    if snr is None:
+        return None
+    ratios = np.asarray(snr, dtype=np.float64)
+    if ratios.shape != (n_samples,):
+        raise ValueError(f"snr has shape {ratios.shape}: expected ({n_samples},), one a spectrum.")
+    if not (np.isfinite(ratios).all() and (ratios > 0).all()):
+        raise ValueError(
+            "snr holds NaN, infinite values, or values that are not above 0: expected a positive "
+            "number for each spectrum. Drop spectra without one (skestnet.spectra.usable_spectra)."
+        )
+    return ratios
 
 
 def check_weight(sample_weight: ArrayLike | None, X: NDArray[Any]) -> FloatArray:
@@ -173,252 +288,29 @@ def _check_signs(weight: FloatArray) -> None:
         raise ValueError("sample_weight is zero for every sample: expected one above 0 at least.")
 
 
-def kernel_bandwidth(bandwidth: float | str, n_samples: float) -> float:
-    """Resolve a bandwidth for standardised labels: a number, Scott's or Silverman's rule."""
-    if bandwidth == "scott":
-        return float(n_samples) ** -0.2
-    if bandwidth == "silverman":
-        return (0.75 * float(n_samples)) ** -0.2
-    return float(bandwidth)
-
-
-def label_density(
-    y: FloatArray, y_train: FloatArray, bandwidth: float, weight: FloatArray
-) -> FloatArray:
-    """Evaluate the kernel density of `y_train` at `y` (eqs. 14, 15), binned for large sets."""
-    if len(y) * len(y_train) <= MAX_EXACT_PAIRS:
-        return _exact_density(y, y_train, bandwidth, weight)
-    return _binned_density(y, y_train, bandwidth, weight)
-
-
-def _exact_density(
-    y: FloatArray, y_train: FloatArray, bandwidth: float, weight: FloatArray
-) -> FloatArray:
-    kernel = np.exp(-0.5 * ((y[:, None] - y_train) / bandwidth) ** 2) / np.sqrt(2 * np.pi)
-    return kernel @ weight / (bandwidth * weight.sum())
-
-
-def _binned_density(
-    y: FloatArray, y_train: FloatArray, bandwidth: float, weight: FloatArray
-) -> FloatArray:
-    """Smooth a fine histogram of the labels: linear in their number."""
-    from scipy.ndimage import gaussian_filter1d
-
-    margin = 5 * bandwidth
-    step = bandwidth / BINS_PER_BANDWIDTH
-    edges = np.arange(y_train.min() - margin, y_train.max() + margin + step, step)
-    counts, _ = np.histogram(y_train, edges, weights=weight)
-    density = gaussian_filter1d(counts, BINS_PER_BANDWIDTH, truncate=5, mode="constant")
-    density /= weight.sum() * step
-    return np.interp(y, (edges[:-1] + edges[1:]) / 2, density, left=0.0, right=0.0)
-
-
-class AdaptiveWeighter(BaseEstimator):
-    """Sample weights that are small where a first fit says that a label is anomalous.
-
-    A first-stage regressor is fitted; samples that it misses by much get little weight, as do, for
-    ``gamma > 0``, samples with rare labels (see :func:`~skestnet.adaptive_weights`). Hand the
-    result to any regressor's `sample_weight`. Labels are standardised inside, so that the weights
-    do not depend on their units.
-
-    :class:`~skestnet.EstNetRegressor` takes an unfitted one as its `weighter` and is then its own
-    first stage.
-
-    Parameters
-    ----------
-    regressor : estimator, default=None
-        First stage. None stands for gradient boosting
-        (:class:`~sklearn.ensemble.HistGradientBoostingRegressor`, one for each label).
-    gamma : float, default=0.0
-        Share of the label density in the weight, in [0, 1]. The paper's is 0 for the
-        effective temperature and 0.1 for the surface gravity.
-    bandwidth : float or {"scott", "silverman"}, default="scott"
-        Standard deviation of the density's Gaussian kernel, in standard deviations of the labels.
-
-    Attributes
-    ----------
-    regressor_ : estimator
-        The fitted first stage.
-    label_mean_, label_scale_ : ndarray of shape (n_outputs,)
-        Mean and standard deviation of the training labels; a constant label has scale 0.
-    n_features_in_ : int
-        Number of features seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features seen in `fit`, where `X` has such.
-
-    References
-    ----------
-    Xie et al. (2025), A&A 704, A37, section 2.3.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn.linear_model import Ridge
-    >>> from skestnet import AdaptiveWeighter
-    >>> X = np.arange(20.0).reshape(-1, 1)
-    >>> y = 3 * X.ravel()
-    >>> y[7] += 50  # a wrong label
-    >>> weights = AdaptiveWeighter(Ridge()).fit_transform(X, y)
-    >>> int(weights.argmin())
-    7
-    """
-
-    def __init__(
-        self,
-        regressor: Any = None,
-        *,
-        gamma: float = 0.0,
-        bandwidth: float | str = "scott",
-    ) -> None:
-        self.regressor = regressor
-        self.gamma = gamma
-        self.bandwidth = bandwidth
-
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Fit the first stage and remember its residuals and the labels.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Spectra or other features.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Labels.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights for the first stage and the label density.
-
-        Returns
-        -------
-        self : AdaptiveWeighter
-            The fitted weighter.
-
-        Raises
-        ------
-        ValueError
-            If a parameter is out of its range, `X` or `y` is not finite, or weights are negative or
-            all zero.
-        """
-        self.check_params()
-        features, labels = validate_data(self, X, y, multi_output=True, y_numeric=True)
-        weight = check_weight(sample_weight, features)
-        weighted = {} if sample_weight is None else {"sample_weight": weight}
-        self.regressor_ = self._first_stage(labels.ndim).fit(features, labels, **weighted)
-        predictions = self.regressor_.predict(features)
-        self._remember(_columns(labels), _columns(predictions), weight)
-        return self
-
-    def transform(self, X: ArrayLike, y: ArrayLike) -> FloatArray:
-        """Weigh samples.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Spectra or other features.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Their labels.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Weights, at least 0.
-        """
-        check_is_fitted(self)
-        features, target = validate_data(self, X, y, multi_output=True, y_numeric=True, reset=False)
-        labels = self._standardise(self._check_outputs(_columns(target)))
-        predictions = self._standardise(_columns(self.regressor_.predict(features)))
-        return self.weigh(labels, predictions, train=self._train, sample_weight=self._train_weight)
-
-    def fit_transform(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> FloatArray:
-        """Fit to the samples and weigh the same samples.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Spectra or other features.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Their labels.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights for the first stage and the label density.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Weights, at least 0.
-        """
-        return self.fit(X, y, sample_weight).transform(X, y)
-
-    def weigh(
-        self,
-        y: ArrayLike,
-        y_pred: ArrayLike,
-        *,
-        train: tuple[ArrayLike, ArrayLike] | None = None,
-        sample_weight: ArrayLike | None = None,
-    ) -> FloatArray:
-        """Apply :func:`~skestnet.adaptive_weights` with this weighter's parameters.
-
-        Parameters
-        ----------
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Standardised labels.
-        y_pred : array-like of the shape of `y`
-            Predictions of a first stage.
-        train : tuple of two array-like, default=None
-            `y` and `y_pred` of the training set, where it is another.
-        sample_weight : array-like of shape (n_train,), default=None
-            Weights of the training set.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Weights.
-        """
-        return adaptive_weights(
-            y,
-            y_pred,
-            train=train,
-            gamma=self.gamma,
-            bandwidth=self.bandwidth,
-            sample_weight=sample_weight,
+def _train_weight(sample_weight: ArrayLike | None, n_train: int) -> FloatArray:
+    if sample_weight is None:
+        return np.ones(n_train)
+    weight = np.asarray(sample_weight, dtype=np.float64)
+    if weight.shape != (n_train,):
+        raise ValueError(
+            f"sample_weight has shape {weight.shape}: expected ({n_train},), one weight for each "
+            "sample of the training set."
         )
+    _check_signs(weight)
+    return weight
 
-    def check_params(self) -> None:
-        """Check `gamma` and `bandwidth`.
 
-        Raises
-        ------
-        ValueError
-            If `gamma` is not in [0, 1], or `bandwidth` is neither positive nor the name of a rule.
-        """
-        check_gamma(self.gamma)
-        check_bandwidth(self.bandwidth)
-
-    def _first_stage(self, y_ndim: int) -> Any:
-        if self.regressor is not None:
-            return clone(self.regressor)
-        boosting = HistGradientBoostingRegressor(early_stopping=False)
-        return boosting if y_ndim == 1 else MultiOutputRegressor(boosting)
-
-    def _remember(self, labels: FloatArray, predictions: FloatArray, weight: FloatArray) -> None:
-        self.label_mean_, self.label_scale_ = LabelScale.of(labels, weight)
-        self._train = self._standardise(labels), self._standardise(predictions)
-        self._train_weight = weight
-
-    def _standardise(self, labels: FloatArray) -> FloatArray:
-        return LabelScale(self.label_mean_, self.label_scale_).standardise(labels)
-
-    def _check_outputs(self, labels: FloatArray) -> FloatArray:
-        if labels.shape[1] != len(self.label_mean_):
+def _check_same_knowledge(samples: _Samples, train: _Samples, bias_score: str) -> None:
+    if samples.snr is not None and bias_score != "mixture":
+        raise ValueError(
+            f"snr was passed, but bias_score={bias_score!r} makes no use of it: use 'mixture', or "
+            "leave snr out."
+        )
+    for name in ("y_err", "snr"):
+        here, there = (getattr(part, name) is not None for part in (samples, train))
+        if here != there:
             raise ValueError(
-                f"y has {labels.shape[1]} labels per sample, but fit saw {len(self.label_mean_)}."
+                f"{name} is known for {'these samples' if here else 'the training set'} only: pass "
+                f"it for both, or for neither."
             )
-        return labels
-
-    def __sklearn_tags__(self) -> Any:
-        """Say that labels are needed, of one or several kinds."""
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags = TransformerTags()
-        tags.target_tags.required = True
-        tags.target_tags.multi_output = True
-        return tags

@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 
-import skestnet._estnet
+import skestnet._network
 from skestnet import AdaptiveWeighter, EstNetRegressor
 
 # Repeatability
@@ -205,13 +205,13 @@ def test_history_without_validation_samples(lines, small_regressor):
 
 def test_all_samples_are_trained_on_without_validation(lines, small_regressor, monkeypatch):
     seen = []
-    train_stages = skestnet._estnet.train_two_stages
+    train_stages = skestnet._network.train_two_stages
 
     def record(net, samples, train, valid, *args):
         seen.append((len(train), len(valid)))
         return train_stages(net, samples, train, valid, *args)
 
-    monkeypatch.setattr(skestnet._estnet, "train_two_stages", record)
+    monkeypatch.setattr(skestnet._network, "train_two_stages", record)
     for fraction in (0, 0.1, 0.5, 0.999):
         small_regressor(validation_fraction=fraction, max_epochs=1).fit(*lines)
     assert seen == [(30, 0), (27, 3), (15, 15), (30, 0)]

@@ -6,9 +6,9 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.multioutput import MultiOutputRegressor
 
-import skestnet._estnet
+import skestnet._network
 from skestnet import AdaptiveWeighter, adaptive_weights
-from skestnet._weights import _binned_density, _exact_density, kernel_bandwidth, label_density
+from skestnet._density import _binned_density, _exact_density, kernel_bandwidth, label_density
 from skestnet.nn import WeightedHuberLoss
 
 
@@ -204,7 +204,7 @@ def test_density_far_from_every_label_is_zero():
 def test_large_sets_are_binned(monkeypatch):
     y_train = np.random.default_rng(0).standard_normal(200)
     exact = label_density(y_train, y_train, 0.3, np.ones(200))
-    monkeypatch.setattr("skestnet._weights.MAX_EXACT_PAIRS", 100)
+    monkeypatch.setattr("skestnet._density.MAX_EXACT_PAIRS", 100)
     binned = label_density(y_train, y_train, 0.3, np.ones(200))
     assert_allclose(binned, exact, rtol=0.02)
     assert not np.array_equal(binned, exact)
@@ -223,7 +223,7 @@ def test_a_million_labels():
 
 def test_weighter_is_the_function_on_standardised_labels():
     X, y = line()
-    weighter = AdaptiveWeighter(Ridge(), gamma=0.1, bandwidth=0.4).fit(X, y)
+    weighter = AdaptiveWeighter.paper(regressor=Ridge(), gamma=0.1, bandwidth=0.4).fit(X, y)
     fitted = Ridge().fit(X, y).predict(X)
     expected = plain_weights(
         (y - y.mean()) / y.std(), (fitted - y.mean()) / y.std(), gamma=0.1, bandwidth=0.4
@@ -235,7 +235,7 @@ def test_weighter_is_the_function_on_standardised_labels():
 
 def test_weigh_is_the_function_with_own_parameters():
     y, y_pred = random_labels()
-    weighter = AdaptiveWeighter(gamma=0.3, bandwidth=0.2)
+    weighter = AdaptiveWeighter(gamma=0.3, bandwidth=0.2, bias_score="minmax")
     expected = adaptive_weights(y, y_pred, gamma=0.3, bandwidth=0.2)
     assert_array_equal(weighter.weigh(y, y_pred), expected)
 
@@ -244,9 +244,9 @@ def test_finds_a_wrong_label():
     X, y = line()
     wrong = y.copy()
     wrong[17] += 8
-    weights = AdaptiveWeighter(Ridge()).fit_transform(X, wrong)
+    weights = AdaptiveWeighter.paper(regressor=Ridge()).fit_transform(X, wrong)
     assert weights.argmin() == 17
-    clean = AdaptiveWeighter(Ridge()).fit_transform(X, y)
+    clean = AdaptiveWeighter.paper(regressor=Ridge()).fit_transform(X, y)
     assert clean.argmin() != 17
     assert np.median(weights) > 0.9 > np.median(clean)
 
@@ -271,7 +271,7 @@ def test_fit_transform_equals_fit_then_transform():
 
 def test_new_data_are_judged_by_the_training_set():
     X, y = line()
-    weighter = AdaptiveWeighter(Ridge(), gamma=0.2).fit(X[:40], y[:40])
+    weighter = AdaptiveWeighter.paper(regressor=Ridge(), gamma=0.2).fit(X[:40], y[:40])
     fitted = weighter.regressor_.predict(X)
     mean, scale = weighter.label_mean_, weighter.label_scale_
     labels, predictions = (y - mean) / scale, (fitted - mean) / scale
@@ -290,11 +290,12 @@ def test_a_row_does_not_depend_on_its_neighbours():
 
 @pytest.mark.parametrize("gamma", [0, 0.1, 1])
 @pytest.mark.parametrize(("factor", "offset"), [(1000, 0), (1, 1e4), (-0.01, 3)])
-def test_units_of_the_labels_do_not_matter(gamma, factor, offset):
+@pytest.mark.parametrize(("bias_score", "atol"), [("minmax", 1e-8), ("mixture", 1e-5)])
+def test_units_of_the_labels_do_not_matter(gamma, factor, offset, bias_score, atol):
     X, y = line()
-    weighter = AdaptiveWeighter(LinearRegression(), gamma=gamma)
+    weighter = AdaptiveWeighter(LinearRegression(), gamma=gamma, bias_score=bias_score)
     expected = weighter.fit_transform(X, y)
-    assert_allclose(weighter.fit_transform(X, factor * y + offset), expected, atol=1e-8)
+    assert_allclose(weighter.fit_transform(X, factor * y + offset), expected, atol=atol)
 
 
 @pytest.mark.parametrize("gamma", [0, 0.1, 1])
@@ -420,7 +421,7 @@ def test_second_stage_uses_weights_of_the_first(
     weight = np.random.default_rng(0).uniform(0.5, 2, len(X))
     weight[4] = 0
     batches, gradients, after_stage_1, splits = [], [], [], []
-    loss, train_stages = WeightedHuberLoss.forward, skestnet._estnet.train_two_stages
+    loss, train_stages = WeightedHuberLoss.forward, skestnet._network.train_two_stages
 
     def record_batch(self, y_pred, target):
         batches.append((self.training, *[part.numpy().copy() for part in target]))
@@ -441,8 +442,8 @@ def test_second_stage_uses_weights_of_the_first(
         return train_stages(net, samples, train, valid, first_weigh, settings)
 
     monkeypatch.setattr(WeightedHuberLoss, "forward", record_batch)
-    monkeypatch.setattr(skestnet._estnet, "train_two_stages", record_stage_1)
-    weighter = Recorder(gamma=gamma)
+    monkeypatch.setattr(skestnet._network, "train_two_stages", record_stage_1)
+    weighter = Recorder.paper(gamma=gamma)
     est = small_regressor(weighter=weighter, max_epochs=3, batch_size=5).fit(X, y, weight)
     samples, train, valid = splits[0]
 

@@ -1,0 +1,182 @@
+"""AdaptiveMLPRegressor: the paper's multilayer perceptron on the training of EstNet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from numbers import Integral
+from typing import Any
+
+from torch import nn
+
+from skestnet._network import TwoStageRegressor
+from skestnet.nn import MLP
+
+
+class AdaptiveMLPRegressor(TwoStageRegressor):
+    """Multilayer perceptron with the two-stage adaptive training of EstNet.
+
+    The baseline of Xie et al. (2025): four linear layers with PReLU between them, and the same
+    adaptive loss and Monte Carlo dropout as :class:`~skestnet.EstNetRegressor`, whose training
+    code it shares. It takes any features of order one: pixels, or the scores of a principal
+    component analysis.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : sequence of int, default=(256, 128, 64)
+        Number of features after each linear layer but the last. Three make the paper's four
+        layers; it does not give their sizes.
+    dropout : float, default=0.2
+        Probability of dropping a feature before the last layer, in [0, 1).
+    huber_delta : float, default=1.0
+        Residual, in standard deviations of the labels, from which the loss grows linearly (eq. 9).
+    weighter : {"adaptive"} or AdaptiveWeighter or None, default="adaptive"
+        How the second stage weighs samples: "adaptive" is ``AdaptiveWeighter()``. None leaves out
+        the second stage.
+    max_epochs : int, default=15
+        Largest number of epochs in each stage.
+    batch_size : int, default=32
+        Number of spectra in a training step, at least 2.
+    lr : float, default=0.003
+        Largest learning rate; it rises during the first tenth of a stage and then decays along a
+        half cosine to a hundredth.
+    weight_decay : float, default=0.0008
+        Penalty on the squared weights, in the gradients of the optimiser, Adam. Raise it to about
+        0.01 for a few thousand spectra with a signal-to-noise ratio of a few, whose noise the
+        network would learn.
+    preprocess : transformer, default=None
+        Preprocessing inside the estimator, such as a pipeline of scalers: fitted to the training
+        spectra after `augment`, and applied to all spectra after it. Needed where the noise has
+        to be added before the scaling; otherwise steps of a pipeline before the estimator do as
+        well. With it `X` may hold NaN, which it has to fill.
+    augment : float or callable, default=None
+        Fresh noise for every training step, on the spectra as passed to `fit`: the standard
+        deviation of white noise; or ``augment(X, rng)`` that takes a batch of spectra and a
+        :class:`numpy.random.Generator` and returns another realisation, such as a
+        :class:`~skestnet.templates.SpectrumDegrader`. Early stopping and the adaptive weights
+        look at one fixed realisation. Spectra to predict are taken as they are.
+    validation_fraction : float, default=0.1
+        Share of the samples set aside for early stopping, in [0, 1). With 0, or with too few
+        samples to share, the training loss is monitored.
+    n_iter_no_change : int, default=7
+        Epochs without improvement after which a stage stops; the best weights are restored.
+    tol : float, default=0.0001
+        Relative improvement of the monitored loss that counts as such.
+    n_draws : int, default=200
+        Number of Monte Carlo dropout draws of `predict_dist`.
+    warm_start : bool, default=False
+        Whether a further call of `fit` goes on from the network that the last one left, with
+        its label scaling. Of the parameters of network and optimiser only `lr` can change.
+    device : str, default="auto"
+        Where to compute: "cpu", "cuda", "cuda:1". "auto" takes a GPU where there is one.
+    random_state : int, RandomState instance or None, default=None
+        Seed of initial weights, validation split, batches and dropout. Pass an int for results
+        that repeat: identically with the same number of threads, to rounding otherwise, and on a
+        GPU as far as its sums keep their order.
+    verbose : int, default=0
+        1 shows a progress bar over the epochs.
+    net_params : dict, default=None
+        Further arguments of :class:`skorch.NeuralNet`, for experts, such as
+        ``{"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9}``.
+
+    Attributes
+    ----------
+    net_ : skorch.NeuralNet
+        The trained net; `net_.module_` is the :class:`~skestnet.nn.MLP`. It sees
+        standardised labels.
+    history_ : list of dict
+        For each epoch: stage, train_loss, valid_loss (None without validation samples), lr and
+        seconds. The losses of the second stage are weighted, so they are not to be compared with
+        those of the first.
+    sample_weight_ : ndarray of shape (n_samples,)
+        Adaptive weight of each sample passed to `fit`, found after the first stage (ones without
+        a second stage). Samples of `sample_weight` zero have weight zero.
+    n_iter_ : int
+        Number of epochs run, both stages together.
+    preprocess_ : transformer or None
+        The fitted `preprocess`.
+    label_mean_, label_scale_ : ndarray of shape (n_outputs,)
+        Mean and standard deviation of the training labels; a constant label has scale 0.
+    n_features_in_ : int
+        Number of pixels seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the pixels seen in `fit`, where `X` has such.
+
+    See Also
+    --------
+    EstNetRegressor : The paper's own network.
+
+    References
+    ----------
+    Xie et al. (2025), A&A 704, A37, section 4.4.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skestnet import AdaptiveMLPRegressor
+    >>> from skestnet.datasets import make_white_dwarfs
+    >>> X, y = make_white_dwarfs(60, n_pixels=100, return_X_y=True, random_state=0)
+    >>> network = AdaptiveMLPRegressor(max_epochs=5, random_state=0)
+    >>> model = make_pipeline(StandardScaler(), network).fit(X[:50], y[:50])
+    >>> model.predict(X[50:]).shape  # Teff in K and log g in dex
+    (10, 2)
+    """
+
+    def __init__(
+        self,
+        *,
+        hidden_layer_sizes: Sequence[int] = (256, 128, 64),
+        dropout: float = 0.2,
+        huber_delta: float = 1.0,
+        weighter: Any = "adaptive",
+        max_epochs: int = 15,
+        batch_size: int = 32,
+        lr: float = 0.003,
+        weight_decay: float = 0.0008,
+        preprocess: Any = None,
+        augment: Any = None,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 7,
+        tol: float = 0.0001,
+        n_draws: int = 200,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+        net_params: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.dropout = dropout
+        self.huber_delta = huber_delta
+        self.weighter = weighter
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.preprocess = preprocess
+        self.augment = augment
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.n_draws = n_draws
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+        self.net_params = net_params
+
+    def _check_params(self) -> Any:
+        sizes = self.hidden_layer_sizes
+        if (
+            not isinstance(sizes, Sequence)
+            or isinstance(sizes, str)
+            or not all(isinstance(size, Integral) and size >= 1 for size in sizes)
+        ):
+            raise ValueError(
+                f"hidden_layer_sizes={sizes!r}: expected a sequence of positive integers such as "
+                "(256, 128, 64)."
+            )
+        return super()._check_params()
+
+    def _module(self) -> tuple[type[nn.Module], dict[str, Any]]:
+        return MLP, {"hidden": tuple(self.hidden_layer_sizes)}
