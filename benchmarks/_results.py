@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import datetime
+import hashlib
 import importlib.metadata
 import io
+import json
 import os
 import platform
 import subprocess
@@ -100,6 +102,36 @@ def save_table(name: str, rows: list[dict[str, Any]]) -> Path:
     partial.write_text(text.getvalue())
     partial.replace(path)
     return path
+
+
+class Progress:
+    """Rows of a long run, kept in a file as they come, so that a killed run can go on.
+
+    The file's name holds a digest of the scripts: rows of another version are not mixed in.
+    """
+
+    def __init__(self, name: str, *scripts: str) -> None:
+        digest = hashlib.sha1()
+        for script in scripts:
+            digest.update(Path(script).read_bytes())
+        self.path = RESULTS / f"{name}.{digest.hexdigest()[:8]}.jsonl"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Read the rows so far; a line that a kill cut short is left out."""
+        found = []
+        for line in self.path.read_text().splitlines() if self.path.exists() else []:
+            try:
+                found.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return found
+
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        """Append rows: one write, so that several processes can share the file."""
+        RESULTS.mkdir(exist_ok=True)
+        text = "".join(json.dumps(row, default=float) + "\n" for row in rows)
+        with self.path.open("a") as file:
+            file.write(text)
 
 
 def _rounded(value: Any) -> Any:
