@@ -129,7 +129,8 @@ class Progress:
     def add(self, rows: list[dict[str, Any]]) -> None:
         """Append rows: one write, so that several processes can share the file."""
         RESULTS.mkdir(exist_ok=True)
-        text = "".join(json.dumps(row, default=float) + "\n" for row in rows)
+        # A leading line break ends what a kill cut short.
+        text = "".join("\n" + json.dumps(row, default=float) for row in rows) + "\n"
         with self.path.open("a") as file:
             file.write(text)
 

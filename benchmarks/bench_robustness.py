@@ -189,23 +189,29 @@ def detection(task: Task, quality: Any, state: str) -> dict[str, float | None]:
     }
 
 
-def cleanlab_rows(task: Task, seed: int, quick: bool) -> Rows:
-    """Score labels by cleanlab: two scores of out-of-fold predictions, and its own procedure."""
-    y, model = task.y["after"], boosting(seed, quick)
+def cleanlab_scores(task: Task, seed: int, quick: bool) -> Rows:
+    """Score labels from out-of-fold predictions; standardised, since one score is exp(-|r|)."""
+    scale = task.y["after"].std()
     folds = KFold(5, shuffle=True, random_state=seed)
-    predicted = cross_val_predict(model, task.X, y, cv=folds)
-    scores = {
-        f"cleanlab, {method}": get_label_quality_scores(y, predicted, method=method)
-        for method in ("residual", "outre")
-    }
-    issues = CleanLearning(clone(model), seed=seed, n_boot=2 if quick else 5).find_label_issues(
-        task.X, y
-    )
-    scores["cleanlab, CleanLearning"] = issues["label_quality"].to_numpy()
+    predicted = cross_val_predict(boosting(seed, quick), task.X, task.y["after"], cv=folds)
     return [
-        {**task.about, "method": name, "labels": "after", **detection(task, quality, "after")}
-        for name, quality in scores.items()
+        _quality_row(task, f"cleanlab, {method}", quality)
+        for method in ("residual", "outre")
+        for quality in [
+            get_label_quality_scores(task.y["after"] / scale, predicted / scale, method=method)
+        ]
     ]
+
+
+def cleanlab_procedure(task: Task, seed: int, quick: bool) -> Rows:
+    """Let cleanlab do all: its folds, its bootstraps, its search for the number of wrong labels."""
+    cleaner = CleanLearning(boosting(seed, quick), seed=seed, n_boot=2 if quick else 5)
+    issues = cleaner.find_label_issues(task.X, task.y["after"])
+    return [_quality_row(task, "cleanlab, CleanLearning", issues["label_quality"])]
+
+
+def _quality_row(task: Task, name: str, quality: Any) -> dict[str, Any]:
+    return {**task.about, "method": name, "labels": "after", **detection(task, quality, "after")}
 
 
 def jobs(data: str, label: str, seed: int, quick: bool) -> dict[str, Callable[[Task], Rows]]:
@@ -215,7 +221,8 @@ def jobs(data: str, label: str, seed: int, quick: bool) -> dict[str, Callable[[T
         for name, model in methods(data, label, seed, quick).items()
         for state in STATES
     }
-    return {"cleanlab": partial(cleanlab_rows, seed=seed, quick=quick), **todo}
+    outside = {"cleanlab scores": cleanlab_scores, "cleanlab procedure": cleanlab_procedure}
+    return {name: partial(job, seed=seed, quick=quick) for name, job in outside.items()} | todo
 
 
 def run(data: str, seeds: list[int], quick: bool, progress: Progress | None) -> Rows:
