@@ -33,10 +33,10 @@ class Part(NamedTuple):
 
 
 def embedded(n_train: int, n_test: int, seed: int) -> tuple[Part, Part]:
-    """White dwarfs of the package at 12 Angstrom, with label errors, without wrong labels."""
+    """White dwarfs of the package at 25 Angstrom, with label errors, without wrong labels."""
     data = make_white_dwarfs(
         n_train + n_test,
-        n_pixels=325,
+        n_pixels=163,
         snr=MEDIAN_SNR,
         snr_scatter=SNR_SCATTER,
         outlier_fraction=0,

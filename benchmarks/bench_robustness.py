@@ -9,7 +9,7 @@ itself. Detection: how well a low weight tells the shifted labels, against clean
 scores of out-of-fold predictions by LightGBM, and cleanlab's own procedure with LightGBM. Five
 draws of the data.
 
-``--data embedded``: simulated stars of the package, 1600 to train. ``--data koester`` (needs
+``--data embedded``: simulated stars of the package, 1000 to train. ``--data koester`` (needs
 SKESTNET_DATA): 4772 models at LAMOST quality with the labels of real stars. ``--seeds`` runs some
 of the draws, so that processes can share the work: give each OMP_NUM_THREADS=1, and end with a run
 without it, which collects. A run that was killed goes on where it stopped. About 30 and 90 minutes
@@ -55,8 +55,9 @@ from skestnet.spectra import FluxScaler, MaskedPixelImputer
 
 SHIFTS = {"teff": (7000.0, 100.0), "logg": (1.0, 0.1)}
 SEEDS = (0, 1, 2, 3, 4)
-SIZES = {"embedded": (1600, 900), "koester": (4772, 1193)}
+SIZES = {"embedded": (1000, 1000), "koester": (4772, 1193)}
 EPOCHS = {"embedded": 12, "koester": 8}
+BATCHES = {"embedded": 32, "koester": 64}
 STATES = ("before", "after")
 WEIGHTS_SHOWN = ("EstNet, paper's weights", "EstNet, mixture weights")
 Rows = list[dict[str, Any]]
@@ -109,9 +110,9 @@ def trees(seed: int, quick: bool) -> dict[str, Any]:
     }
 
 
-def networks(seed: int, epochs: int) -> dict[str, Callable[..., Any]]:
+def networks(seed: int, epochs: int, batch_size: int) -> dict[str, Callable[..., Any]]:
     """Return the networks; they are also run with weights between their two stages."""
-    common = {"batch_size": 64, "weight_decay": 0.01, "random_state": seed}
+    common = {"batch_size": batch_size, "weight_decay": 0.01, "random_state": seed}
     return {
         "EstNet": partial(EstNetRegressor, lr=0.004, max_epochs=epochs, **common),
         "MLP": partial(AdaptiveMLPRegressor, lr=0.001, max_epochs=2 * epochs, **common),
@@ -124,7 +125,8 @@ def methods(data: str, label: str, seed: int, quick: bool) -> dict[str, Any]:
         variants[name] = regressor
         variants[f"{name}, adaptive"] = AdaptiveWeightRegressor(clone(regressor))
     outside = AdaptiveWeighter(boosting(seed, quick), cv=5)  # cheaper than five networks
-    for name, network in networks(seed, 2 if quick else EPOCHS[data]).items():
+    epochs = 2 if quick else EPOCHS[data]
+    for name, network in networks(seed, epochs, BATCHES[data]).items():
         epochs = network.keywords["max_epochs"]
         variants[name] = network(weighter=None)
         variants[f"{name}, adaptive"] = AdaptiveWeightRegressor(network(weighter=None), outside)

@@ -18,6 +18,7 @@ CONVERGED = 1e-6
 NORMAL_MAD = 0.6745  # median absolute deviation of a normal distribution, in standard deviations
 # The largest share of anomalies that is believed, and the smallest that keeps the sums defined.
 SHARE_LIMITS = (1e-12, 0.5)
+EXTRA_PARAMETERS = 3  # of two populations over one: a share, a mean, a standard deviation
 
 
 class FirstStage(NamedTuple):
@@ -124,7 +125,22 @@ class TwoPopulations(NamedTuple):
 
     @classmethod
     def fit(cls, z: FloatArray, weight: FloatArray) -> Self:
-        """Maximise the likelihood of standardised residuals by expectation maximisation."""
+        """Fit residuals, where the Bayesian information criterion prefers two populations to one.
+
+        Clean residuals of a small sample would otherwise be split at random.
+        """
+        one, two = cls._one(z, weight), cls._two(z, weight)
+        gain = weight @ (two.log_likelihood(z) - one.log_likelihood(z))
+        return two if 2 * gain > EXTRA_PARAMETERS * np.log(weight.sum()) else one
+
+    @classmethod
+    def _one(cls, z: FloatArray, weight: FloatArray) -> Self:
+        core = _moments(z, weight)
+        return cls(SHARE_LIMITS[0], core, core)
+
+    @classmethod
+    def _two(cls, z: FloatArray, weight: FloatArray) -> Self:
+        """Maximise the likelihood by expectation maximisation."""
         populations = cls._start(z, weight)
         for _ in range(MAX_ITERATIONS):
             q = populations.probability_of_anomaly(z)
@@ -142,9 +158,7 @@ class TwoPopulations(NamedTuple):
 
     @classmethod
     def _start(cls, z: FloatArray, weight: FloatArray) -> Self:
-        """Put the anomalies on the side of the longer tail; equal residuals hold none."""
-        if np.ptp(z) == 0:
-            return cls(SHARE_LIMITS[0], (z[0], 1.0), (z[0], 1.0))
+        """Put the anomalies on the side of the longer tail."""
         low, middle, high = weighted_quantiles(z, weight, (0.02, 0.5, 0.98))
         std = weighted_quantiles(np.abs(z - middle), weight, (0.5,))[0] / NORMAL_MAD or 1.0
         tail = high if high - middle > middle - low else low
@@ -159,8 +173,16 @@ class TwoPopulations(NamedTuple):
 
     def probability_of_anomaly(self, z: FloatArray) -> FloatArray:
         """Compute the posterior probability of the wider population."""
-        log_odds = np.log(self.share / (1 - self.share))
-        return expit(log_odds + _log_normal(z, *self.wide) - _log_normal(z, *self.core))
+        core, wide = self._log_parts(z)
+        return expit(wide - core)
+
+    def log_likelihood(self, z: FloatArray) -> FloatArray:
+        """Compute the logarithm of the density of each residual, up to a constant."""
+        return np.logaddexp(*self._log_parts(z))
+
+    def _log_parts(self, z: FloatArray) -> tuple[FloatArray, FloatArray]:
+        core = np.log1p(-self.share) + _log_normal(z, *self.core)
+        return core, np.log(self.share) + _log_normal(z, *self.wide)
 
 
 def _moments(z: FloatArray, weight: FloatArray) -> tuple[float, float]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from skestnet._network import TwoStageRegressor
@@ -166,17 +166,14 @@ class AdaptiveMLPRegressor(TwoStageRegressor):
         self.net_params = net_params
 
     def _check_params(self) -> Any:
-        sizes = self.hidden_layer_sizes
-        if (
-            not isinstance(sizes, Sequence)
-            or isinstance(sizes, str)
-            or not all(isinstance(size, Integral) and size >= 1 for size in sizes)
-        ):
+        sizes = np.atleast_1d(np.asarray(self.hidden_layer_sizes))
+        whole = np.issubdtype(sizes.dtype, np.integer) or not sizes.size
+        if np.ndim(self.hidden_layer_sizes) != 1 or not whole or (sizes < 1).any():
             raise ValueError(
-                f"hidden_layer_sizes={sizes!r}: expected a sequence of positive integers such as "
-                "(256, 128, 64)."
+                f"hidden_layer_sizes={self.hidden_layer_sizes!r}: expected a sequence of positive "
+                "integers such as (256, 128, 64)."
             )
         return super()._check_params()
 
     def _module(self) -> tuple[type[nn.Module], dict[str, Any]]:
-        return MLP, {"hidden": tuple(self.hidden_layer_sizes)}
+        return MLP, {"hidden": [int(size) for size in self.hidden_layer_sizes]}

@@ -66,7 +66,6 @@ def predict_dist(fitted: Any, X: ArrayLike, **params: Any) -> PredictiveDistribu
     >>> predict_dist(model, X[:2])
     PredictiveDistribution(shape=(2,), n_draws=1)
     """
-    check_is_fitted(fitted)
     if hasattr(fitted, "predict_dist"):
         return fitted.predict_dist(X, **params)
     predict = getattr(fitted, "predict", None)
@@ -76,6 +75,7 @@ def predict_dist(fitted: Any, X: ArrayLike, **params: Any) -> PredictiveDistribu
             "predict_dist method or predict(X, return_std=True). Teach the function others with "
             "skestnet.predict_dist.register(type)."
         )
+    check_is_fitted(fitted)
     mean, std = predict(X, return_std=True, **params)
     return PredictiveDistribution(np.expand_dims(mean, 1), np.expand_dims(std, 1))
 

@@ -77,7 +77,7 @@ class AdaptiveWeightRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator)
     >>> X = rng.uniform(-1, 1, (300, 2))
     >>> y = X[:, 0] + 0.02 * rng.standard_normal(300)
     >>> y[:40] += 3  # wrong labels
-    >>> forest = RandomForestRegressor(30, random_state=0)
+    >>> forest = RandomForestRegressor(30, min_samples_leaf=3, random_state=0)
     >>> model = AdaptiveWeightRegressor(forest).fit(X, y)
     >>> bool(model.sample_weight_[:40].max() < 0.1)
     True

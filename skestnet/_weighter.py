@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from inspect import Parameter, signature
 from numbers import Integral
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn import get_config
 from sklearn.base import BaseEstimator, clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.multioutput import MultiOutputRegressor
-from sklearn.utils import TransformerTags, get_tags
+from sklearn.pipeline import Pipeline
+from sklearn.utils import TransformerTags, _safe_indexing, get_tags
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
 from tqdm.auto import tqdm
 
@@ -228,7 +231,7 @@ class AdaptiveWeighter(BaseEstimator):
         features, target = self._validated(X, y, reset=False)
         labels = self._check_outputs(columns(target))
         samples = _Known.of(labels, target.shape, y_err, snr)
-        return self._weigh_known(samples, columns(self.regressor_.predict(features)))
+        return self._weigh_known(samples, columns(self.regressor_.predict(_named(X, features))))
 
     def fit_transform(
         self,
@@ -339,12 +342,13 @@ class AdaptiveWeighter(BaseEstimator):
             features, np.column_stack(samples.parts()), check_weight(sample_weight, features)
         )
         samples = samples.rows(rows.source)
-        features, target = features[rows.source], target[rows.source]
-        first_stage = _FirstStage(self._first_stage(target.ndim), features, target, rows.weight)
-        self.regressor_ = first_stage.fit()
-        folds = self._folds(features)
+        features, target = _named(X, features), target[rows.source]
+        distinct = _safe_indexing(features, rows.source)
+        first_stage = _FirstStage(self._first_stage(target.ndim), distinct, target, rows.weight)
+        folds = self._folds(target)
+        self.regressor_ = first_stage.fit(np.arange(len(target)))
         if folds is None:
-            predictions = self.regressor_.predict(features)
+            predictions = self.regressor_.predict(distinct)
         else:
             predictions = first_stage.out_of_fold(folds, self.verbose)
         self.label_mean_, self.label_scale_ = LabelScale.of(samples.y, rows.weight)
@@ -369,22 +373,26 @@ class AdaptiveWeighter(BaseEstimator):
         if self.regressor is not None:
             return clone(self.regressor)
         boosting = HistGradientBoostingRegressor(early_stopping=False, random_state=0)
-        return boosting if y_ndim == 1 else MultiOutputRegressor(boosting)
+        if y_ndim == 1:
+            return boosting
+        if get_config()["enable_metadata_routing"]:
+            boosting.set_fit_request(sample_weight=True)
+        return MultiOutputRegressor(boosting)
 
-    def _folds(self, features: NDArray[Any]) -> list[Fold] | None:
+    def _folds(self, target: NDArray[Any]) -> list[Fold] | None:
         if self.cv is None:
             return None
-        if len(features) < 2:
+        if len(target) < 2:
             raise ValueError(
                 "There is one distinct sample (n_samples=1): out-of-fold residuals need two at "
                 "least. Try cv=None."
             )
-        cv = min(self.cv, len(features)) if isinstance(self.cv, Integral) else self.cv
-        folds = list(check_cv(cv).split(features))
+        cv = min(self.cv, len(target)) if isinstance(self.cv, Integral) else self.cv
+        folds = list(check_cv(cv).split(target))
         held_out = np.concatenate([test for _, test in folds])
-        if len(folds) < 2 or not np.array_equal(np.sort(held_out), np.arange(len(features))):
+        if len(folds) < 2 or not np.array_equal(np.sort(held_out), np.arange(len(target))):
             raise ValueError(
-                f"cv={self.cv!r} does not hold out each of the {len(features)} distinct samples "
+                f"cv={self.cv!r} does not hold out each of the {len(target)} distinct samples "
                 "exactly once: expected a number of folds of at least 2 or a splitter like KFold."
             )
         return folds
@@ -416,6 +424,11 @@ class AdaptiveWeighter(BaseEstimator):
         tags.target_tags.required = True
         tags.target_tags.multi_output = True
         return tags
+
+
+def _named(X: ArrayLike, validated: NDArray[Any]) -> Any:
+    """Return a data frame as it is: the first stage may know its columns by name."""
+    return X if hasattr(X, "columns") else validated
 
 
 class _Known(NamedTuple):
@@ -454,11 +467,11 @@ class _FirstStage(NamedTuple):
     """The first stage and what to fit it to."""
 
     regressor: Any
-    features: NDArray[Any]
+    features: Any
     target: NDArray[Any]
     weight: FloatArray
 
-    def fit(self, rows: Any = slice(None)) -> Any:
+    def fit(self, rows: NDArray[np.intp]) -> Any:
         """Fit a clone to some of the samples; weights go along where they differ."""
         weight = self.weight[rows]
         weighted = {} if np.ptp(self.weight) == 0 else {"sample_weight": weight}
@@ -468,13 +481,14 @@ class _FirstStage(NamedTuple):
                 "the samples have weights or are repeated. Give AdaptiveWeighter a regressor whose "
                 "fit takes sample_weight."
             )
-        return clone(self.regressor).fit(self.features[rows], self.target[rows], **weighted)
+        features = _safe_indexing(self.features, rows)
+        return clone(self.regressor).fit(features, self.target[rows], **weighted)
 
     def out_of_fold(self, folds: list[Fold], verbose: int) -> FloatArray:
         """Predict each sample by a fit that did not see it."""
         predictions = np.empty(self.target.shape)
         for train, test in tqdm(folds, unit="fold", desc="first stage", disable=not verbose):
-            predicted = self.fit(train).predict(self.features[test])
+            predicted = self.fit(train).predict(_safe_indexing(self.features, test))
             predictions[test] = np.asarray(predicted).reshape(self.target[test].shape)
         return predictions
 
@@ -485,4 +499,6 @@ def takes_weights(regressor: Any) -> bool:
         return regressor.regressor is None or takes_weights(regressor.regressor)
     if isinstance(regressor, BaseSearchCV):
         return takes_weights(regressor.estimator)
-    return has_fit_parameter(regressor, "sample_weight")
+    kinds = [parameter.kind for parameter in signature(regressor.fit).parameters.values()]
+    passes_on = Parameter.VAR_KEYWORD in kinds and not isinstance(regressor, Pipeline)
+    return passes_on or has_fit_parameter(regressor, "sample_weight")

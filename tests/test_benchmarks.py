@@ -1,5 +1,6 @@
 """The benchmark scripts run to their end in their quick mode, so that they cannot rot."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,48 @@ def test_real_lamost():
     assert output.count("LAMOST image") == 13
     assert output.count("SDSS spectrum") == 1
     assert output.count("DESI spectra") == 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data", ["embedded", "koester"])
+def test_robustness(data, request):
+    if data == "koester":
+        request.getfixturevalue("data_dir")
+    for library in ("xgboost", "catboost", "cleanlab"):
+        pytest.importorskip(library)
+    output = _run("bench_robustness.py", "--quick", "--data", data)
+    assert output.count("cleanlab") == 6
+    assert output.count("EstNet") == output.count("MLP") == 8
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """Module of the benchmarks' tables, which writes to a folder of its own."""
+    spec = importlib.util.spec_from_file_location("_results", ROOT / "benchmarks" / "_results.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "RESULTS", tmp_path)
+    return module
+
+
+def test_a_killed_run_goes_on_from_its_whole_lines(results):
+    progress = results.Progress("answer", __file__)
+    assert progress.rows() == []
+    progress.add([{"seed": 0, "MAE": 1.5}, {"seed": 1, "weights": [0.5]}])
+    with progress.path.open("a") as file:
+        file.write('{"seed": 2, "MA')  # killed here
+    rows = [{"seed": 0, "MAE": 1.5}, {"seed": 1, "weights": [0.5]}]
+    assert results.Progress("answer", __file__).rows() == rows
+    progress.add([{"seed": 2}])
+    assert results.Progress("answer", __file__).rows() == [*rows, {"seed": 2}]
+
+
+def test_rows_of_another_version_are_not_mixed_in(results, tmp_path):
+    script = tmp_path / "bench.py"
+    script.write_text("SEEDS = (0,)")
+    results.Progress("answer", str(script)).add([{"seed": 0}])
+    script.write_text("SEEDS = (1,)")
+    assert results.Progress("answer", str(script)).rows() == []
 
 
 @pytest.mark.parametrize("name", ["real_lamost", "real_dwarfs", "template_fit"])

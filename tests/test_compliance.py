@@ -5,7 +5,12 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skestnet import AdaptiveWeighter, EstNetRegressor
+from skestnet import (
+    AdaptiveMLPRegressor,
+    AdaptiveWeighter,
+    AdaptiveWeightRegressor,
+    EstNetRegressor,
+)
 from skestnet.spectra import (
     ContinuumNormalizer,
     CosmicRayClipper,
@@ -23,6 +28,15 @@ SMALL = {
     "max_epochs": 6,
     "batch_size": 25,
     "lr": 0.03,
+    "n_draws": 5,
+    "device": "cpu",
+}
+SMALL_MLP = {
+    "hidden_layer_sizes": (32, 32, 16),
+    "dropout": 0.1,
+    "max_epochs": 8,
+    "batch_size": 25,
+    "lr": 0.02,
     "n_draws": 5,
     "device": "cpu",
 }
@@ -85,6 +99,19 @@ def test_regressor_of_one_stage(estimator, check):
 @checks_of(AdaptiveWeighter(Ridge()), expected=EXPECTED)
 def test_weighter(estimator, check):
     # pyproject.toml makes an expected failure that passes an error (xfail_strict).
+    check(estimator)
+
+
+@checks_of(
+    AdaptiveWeightRegressor(Ridge()),
+    AdaptiveWeightRegressor(Ridge(), AdaptiveWeighter.paper("logg")),
+)
+def test_weighted_regressor(estimator, check):
+    check(estimator)
+
+
+@checks_of(AdaptiveMLPRegressor(**SMALL_MLP))
+def test_mlp(estimator, check):
     check(estimator)
 
 
