@@ -24,6 +24,8 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
+import skestnet
+
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("skestnet", "scikit-learn", "skorch", "torch", "numpy", "scipy", "lightgbm")
 
@@ -107,13 +109,16 @@ def save_table(name: str, rows: list[dict[str, Any]]) -> Path:
 class Progress:
     """Rows of a long run, kept in a file as they come, so that a killed run can go on.
 
-    The file's name holds a digest of the scripts: rows of another version are not mixed in.
+    The file's name holds a digest of the scripts and of the package: rows of another version are
+    not mixed in. Each row has the commit that it was computed at.
     """
 
     def __init__(self, name: str, *scripts: str) -> None:
         digest = hashlib.sha1()
-        for script in scripts:
-            digest.update(Path(script).read_bytes())
+        package = sorted(Path(skestnet.__file__).parent.rglob("*.py"))
+        for path in [*map(Path, scripts), *package]:
+            digest.update(path.read_bytes())
+        self.commit = _git("describe", "--always", "--dirty", "--abbrev=10")
         self.path = RESULTS / f"{name}.{digest.hexdigest()[:8]}.jsonl"
 
     def rows(self) -> list[dict[str, Any]]:
@@ -130,6 +135,7 @@ class Progress:
         """Append rows: one write, so that several processes can share the file."""
         RESULTS.mkdir(exist_ok=True)
         # A leading line break ends what a kill cut short.
+        rows = [{**row, "commit": self.commit} for row in rows]
         text = "".join("\n" + json.dumps(row, default=float) for row in rows) + "\n"
         with self.path.open("a") as file:
             file.write(text)

@@ -19,6 +19,9 @@ NORMAL_MAD = 0.6745  # median absolute deviation of a normal distribution, in st
 # The largest share of anomalies that is believed, and the smallest that keeps the sums defined.
 SHARE_LIMITS = (1e-12, 0.5)
 EXTRA_PARAMETERS = 3  # of two populations over one: a share, a mean, a standard deviation
+# Share and width, in widths of the core, of a background that makes a residual of more than about
+# five core widths an anomaly on either side, whatever the populations say.
+BACKGROUND = (1e-4, 10.0)
 
 
 class FirstStage(NamedTuple):
@@ -27,7 +30,8 @@ class FirstStage(NamedTuple):
     Attributes
     ----------
     residual : ndarray of shape (n_samples, n_outputs)
-        Label minus prediction, in units of one standard deviation of the labels.
+        Label minus prediction, in standard deviations of the labels, or of their expected error
+        where the labels' errors are known.
     y_pred : ndarray of shape (n_samples, n_outputs)
         Prediction, in the same units.
     log_snr : ndarray of shape (n_samples,) or None
@@ -60,7 +64,8 @@ def mixture_score(new: FirstStage, train: FirstStage, weight: FloatArray) -> Flo
 
     Residuals are measured from their local median in units of their local spread, both functions
     of the prediction and of the S/N where it is known. Two normal populations are then fitted to
-    them, a core and a wider one of anomalies (Hogg, Bovy & Lang 2010, section 3).
+    them, a core and a wider one of anomalies (Hogg, Bovy & Lang 2010, section 3), or one where a
+    second is not called for.
     """
     columns = []
     for k in range(train.residual.shape[1]):
@@ -91,7 +96,7 @@ def _local_scale(context: FloatArray, residual: FloatArray, weight: FloatArray) 
         deviation = np.abs(residual - centre.predict(context))
         spread = _median_tree().fit(context, deviation, weight)
     # Where a first stage fits exactly the spread is no measure: that of all samples is its floor.
-    floor = max(1e-3 * float(np.average(deviation, weights=weight)), np.finfo(float).tiny)
+    floor = max(1e-3 * float(np.average(deviation, weights=weight)), 1e-9)
     return lambda at: (centre.predict(at), np.maximum(spread.predict(at), floor))
 
 
@@ -143,7 +148,8 @@ class TwoPopulations(NamedTuple):
         """Maximise the likelihood by expectation maximisation."""
         populations = cls._start(z, weight)
         for _ in range(MAX_ITERATIONS):
-            q = populations.probability_of_anomaly(z)
+            core, wide = populations._log_parts(z)
+            q = expit(wide - core)
             updated = cls._maximise(z, q, weight)
             settled = np.allclose(updated.flat, populations.flat, rtol=CONVERGED, atol=CONVERGED)
             populations = updated
@@ -172,9 +178,11 @@ class TwoPopulations(NamedTuple):
         return cls(share, core, (mean, max(std, core[1])))
 
     def probability_of_anomaly(self, z: FloatArray) -> FloatArray:
-        """Compute the posterior probability of the wider population."""
+        """Compute the posterior probability of the wider population or the background."""
         core, wide = self._log_parts(z)
-        return expit(wide - core)
+        share, width = BACKGROUND
+        background = np.log(share) + _log_normal(z, self.core[0], width * self.core[1])
+        return expit(np.logaddexp(wide, background) - core)
 
     def log_likelihood(self, z: FloatArray) -> FloatArray:
         """Compute the logarithm of the density of each residual, up to a constant."""

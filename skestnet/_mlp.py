@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -166,11 +167,14 @@ class AdaptiveMLPRegressor(TwoStageRegressor):
         self.net_params = net_params
 
     def _check_params(self) -> Any:
-        sizes = np.atleast_1d(np.asarray(self.hidden_layer_sizes))
-        whole = np.issubdtype(sizes.dtype, np.integer) or not sizes.size
-        if np.ndim(self.hidden_layer_sizes) != 1 or not whole or (sizes < 1).any():
+        sizes = self.hidden_layer_sizes
+        listed = isinstance(sizes, list | tuple | np.ndarray)
+        if not listed or not all(
+            isinstance(size, Integral) and not isinstance(size, bool) and size >= 1
+            for size in sizes
+        ):
             raise ValueError(
-                f"hidden_layer_sizes={self.hidden_layer_sizes!r}: expected a sequence of positive "
+                f"hidden_layer_sizes={sizes!r}: expected a sequence of positive "
                 "integers such as (256, 128, 64)."
             )
         return super()._check_params()

@@ -92,7 +92,7 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
 
         Returns
         -------
-        self : EstNetRegressor
+        self : object
             The fitted regressor.
 
         Raises

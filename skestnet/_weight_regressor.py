@@ -13,8 +13,9 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from skestnet._distribution import PredictiveDistribution
+from skestnet._first_stage import takes_weights
 from skestnet._predict_dist import predict_dist
-from skestnet._weighter import AdaptiveWeighter, takes_weights
+from skestnet._weighter import AdaptiveWeighter
 
 FloatArray = NDArray[np.float64]
 
@@ -124,10 +125,10 @@ class AdaptiveWeightRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator)
         Raises
         ------
         ValueError
-            If the regressor takes no `sample_weight`, if `weighter` is not an AdaptiveWeighter, or
-            where AdaptiveWeighter raises it.
+            If the regressor takes no `sample_weight` or weighs samples itself, if `weighter` is
+            not an AdaptiveWeighter, or where AdaptiveWeighter raises it.
         """
-        self._check_takes_weights()
+        self._check_regressor()
         weighter = self._new_weighter()
         adaptive = weighter.fit_transform(X, y, sample_weight, y_err=y_err, snr=snr)
         given = np.ones(len(adaptive))
@@ -201,16 +202,23 @@ class AdaptiveWeightRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator)
         check_is_fitted(self)
         return predict_dist(self.regressor_, X, **params)
 
-    def _check_takes_weights(self) -> None:
+    def _check_regressor(self) -> None:
+        name = type(self.regressor).__name__
+        if not (hasattr(self.regressor, "fit") and hasattr(self.regressor, "predict")):
+            raise ValueError(f"regressor={self.regressor!r}: expected a regressor.")
         if isinstance(self.regressor, Pipeline):
             raise ValueError(
-                "The regressor is a Pipeline, which hands no sample_weight to its last step. Put "
-                "the steps before this estimator: make_pipeline(scaler, "
-                "AdaptiveWeightRegressor(regressor))."
+                "The regressor is a Pipeline, whose fit takes no sample_weight. Put the steps "
+                "before this estimator: make_pipeline(scaler, AdaptiveWeightRegressor(regressor))."
+            )
+        if getattr(self.regressor, "weighter", None) is not None:
+            raise ValueError(
+                f"{name} weighs its samples already, between its own two stages. Use it by itself, "
+                f"or pass {name}(weighter=None)."
             )
         if not takes_weights(self.regressor):
             raise ValueError(
-                f"{type(self.regressor).__name__} takes no sample_weight in fit: expected a "
+                f"{name} takes no sample_weight in fit: expected a "
                 "regressor that does, such as gradient boosting, a random forest, Ridge or "
                 "EstNetRegressor."
             )
@@ -228,6 +236,8 @@ class AdaptiveWeightRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator)
     def __sklearn_tags__(self) -> Any:
         """Take over from the regressor what it says of labels and features."""
         tags = super().__sklearn_tags__()
+        if not hasattr(self.regressor, "fit"):
+            return tags
         inner = get_tags(self.regressor)
         tags.target_tags.multi_output = inner.target_tags.multi_output
         tags.target_tags.single_output = inner.target_tags.single_output

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from inspect import Parameter, signature
-from numbers import Integral
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn import get_config
 from sklearn.base import BaseEstimator, clone
-from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import HistGradientBoostingRegressor
-from sklearn.model_selection import check_cv
-from sklearn.model_selection._search import BaseSearchCV
 from sklearn.multioutput import MultiOutputRegressor
-from sklearn.pipeline import Pipeline
-from sklearn.utils import TransformerTags, _safe_indexing, get_tags
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
-from tqdm.auto import tqdm
+from sklearn.utils import TransformerTags, _safe_indexing
+from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skestnet._first_stage import FirstStageFits, cut_folds
 from skestnet._labels import LabelScale
 from skestnet._rows import canonical_rows
 from skestnet._weights import (
@@ -68,12 +62,12 @@ class AdaptiveWeighter(BaseEstimator):
         Control function of the label density (eq. 16).
     phi2 : {"linear", "square", "step"} or callable, default="linear"
         Control function of the bias score (eq. 16).
-    cv : int or cross-validation splitter, default=None
+    cv : int or KFold, default=None
         None takes the residuals of the samples that the first stage was fitted to, as the paper
-        does. A number of folds, or a splitter such as :class:`~sklearn.model_selection.KFold`,
-        takes out-of-fold residuals, at the cost of that many more fits: needed where the first
-        stage could learn wrong labels by heart. There are at most as many folds as distinct
-        samples. Repeated samples always share a fold; the order of the samples does not matter.
+        does. A number of folds, or a :class:`~sklearn.model_selection.KFold`, takes out-of-fold
+        residuals, at the cost of that many more fits: needed where the first stage could learn
+        wrong labels by heart. There are at most as many folds as distinct samples. Repeated samples
+        always share a fold; the order of the samples does not matter.
     verbose : int, default=0
         1 shows a progress bar over the folds.
 
@@ -344,8 +338,8 @@ class AdaptiveWeighter(BaseEstimator):
         samples = samples.rows(rows.source)
         features, target = _named(X, features), target[rows.source]
         distinct = _safe_indexing(features, rows.source)
-        first_stage = _FirstStage(self._first_stage(target.ndim), distinct, target, rows.weight)
-        folds = self._folds(target)
+        first_stage = FirstStageFits(self._first_stage(target.ndim), distinct, target, rows.weight)
+        folds = cut_folds(self.cv, len(target))
         self.regressor_ = first_stage.fit(np.arange(len(target)))
         if folds is None:
             predictions = self.regressor_.predict(distinct)
@@ -358,12 +352,12 @@ class AdaptiveWeighter(BaseEstimator):
     def _validated(
         self, X: ArrayLike, y: ArrayLike, reset: bool
     ) -> tuple[NDArray[Any], NDArray[Any]]:
-        takes_nan = get_tags(self._first_stage(1)).input_tags.allow_nan
+        # Whether NaN may pass in X is for the first stage to say.
         return validate_data(
             self,
             X,
             y,
-            ensure_all_finite="allow-nan" if takes_nan else True,
+            ensure_all_finite="allow-nan",
             multi_output=True,
             y_numeric=True,
             reset=reset,
@@ -378,24 +372,6 @@ class AdaptiveWeighter(BaseEstimator):
         if get_config()["enable_metadata_routing"]:
             boosting.set_fit_request(sample_weight=True)
         return MultiOutputRegressor(boosting)
-
-    def _folds(self, target: NDArray[Any]) -> list[Fold] | None:
-        if self.cv is None:
-            return None
-        if len(target) < 2:
-            raise ValueError(
-                "There is one distinct sample (n_samples=1): out-of-fold residuals need two at "
-                "least. Try cv=None."
-            )
-        cv = min(self.cv, len(target)) if isinstance(self.cv, Integral) else self.cv
-        folds = list(check_cv(cv).split(target))
-        held_out = np.concatenate([test for _, test in folds])
-        if len(folds) < 2 or not np.array_equal(np.sort(held_out), np.arange(len(target))):
-            raise ValueError(
-                f"cv={self.cv!r} does not hold out each of the {len(target)} distinct samples "
-                "exactly once: expected a number of folds of at least 2 or a splitter like KFold."
-            )
-        return folds
 
     def _weigh_known(self, samples: _Known, predictions: FloatArray) -> FloatArray:
         """Weigh samples in the units of the user by the training set that `fit` left."""
@@ -446,6 +422,7 @@ class _Known(NamedTuple):
         y_err: ArrayLike | None,
         snr: ArrayLike | None,
     ) -> Self:
+        labels = labels.astype(np.float64)
         return cls(labels, check_errors(y_err, shape), check_snr(snr, len(labels)))
 
     def parts(self) -> list[FloatArray]:
@@ -461,44 +438,3 @@ class _Known(NamedTuple):
     ) -> tuple[FloatArray, FloatArray, FloatArray | None, FloatArray | None]:
         error = None if self.y_err is None else self.y_err / np.where(scale.std > 0, scale.std, 1.0)
         return scale.standardise(self.y), scale.standardise(predictions), error, self.snr
-
-
-class _FirstStage(NamedTuple):
-    """The first stage and what to fit it to."""
-
-    regressor: Any
-    features: Any
-    target: NDArray[Any]
-    weight: FloatArray
-
-    def fit(self, rows: NDArray[np.intp]) -> Any:
-        """Fit a clone to some of the samples; weights go along where they differ."""
-        weight = self.weight[rows]
-        weighted = {} if np.ptp(self.weight) == 0 else {"sample_weight": weight}
-        if weighted and not takes_weights(self.regressor):
-            raise ValueError(
-                f"The first stage, {type(self.regressor).__name__}, takes no sample_weight, but "
-                "the samples have weights or are repeated. Give AdaptiveWeighter a regressor whose "
-                "fit takes sample_weight."
-            )
-        features = _safe_indexing(self.features, rows)
-        return clone(self.regressor).fit(features, self.target[rows], **weighted)
-
-    def out_of_fold(self, folds: list[Fold], verbose: int) -> FloatArray:
-        """Predict each sample by a fit that did not see it."""
-        predictions = np.empty(self.target.shape)
-        for train, test in tqdm(folds, unit="fold", desc="first stage", disable=not verbose):
-            predicted = self.fit(train).predict(_safe_indexing(self.features, test))
-            predictions[test] = np.asarray(predicted).reshape(self.target[test].shape)
-        return predictions
-
-
-def takes_weights(regressor: Any) -> bool:
-    """Tell whether `fit` takes sample_weight, itself or for the regressor that it wraps."""
-    if isinstance(regressor, TransformedTargetRegressor):
-        return regressor.regressor is None or takes_weights(regressor.regressor)
-    if isinstance(regressor, BaseSearchCV):
-        return takes_weights(regressor.estimator)
-    kinds = [parameter.kind for parameter in signature(regressor.fit).parameters.values()]
-    passes_on = Parameter.VAR_KEYWORD in kinds and not isinstance(regressor, Pipeline)
-    return passes_on or has_fit_parameter(regressor, "sample_weight")

@@ -66,7 +66,8 @@ def adaptive_weights(
         - "minmax" is the paper's. One extreme residual brings all other weights close to one.
         - "mixture" is the probability that the residual is an anomaly. The residuals, in units of
           their usual size at the same prediction and S/N, are taken for a mix of two normal
-          populations, a core and a wider one with a mean of its own (Hogg, Bovy & Lang 2010).
+          populations, a core and a wider one with a mean of its own (Hogg, Bovy & Lang 2010), if
+          the Bayesian information criterion prefers two to one.
     phi1 : {"identity", "sqrt", "log1p"} or callable, default="identity"
         Control function of the density. A callable maps an array of densities to one of the same
         shape, at least 0.
@@ -74,13 +75,14 @@ def adaptive_weights(
         Control function of ``beta``: ``1 - beta``, ``(1 - beta)**2``, or 1 below 0.5 and 0 from
         there on. A callable maps an array to one of the same shape, at least 0.
     sample_weight : array-like of shape (n_train,), default=None
-        Weights of the training set: weight 2 is a repeated sample.
+        Weights of the training set. They count samples: weight 2 is a repeated sample, and the sum
+        is the size of the set.
     y_err : array-like of the shape of `y`, default=None
         Standard errors of the labels, in the units of `y`. Residuals are then judged in units of
         the label's error and the first stage's own, added in quadrature.
     snr : array-like of shape (n_samples,), default=None
         Signal-to-noise ratios of the spectra, above 0, for "mixture": a residual that is large for
-        a good spectrum may be usual for a poor one.
+        a good spectrum may be usual for a poor one. "minmax" takes no notice of them.
 
     Returns
     -------
@@ -117,8 +119,8 @@ def adaptive_weights(
     """
     check_weight_params(gamma, bandwidth, bias_score, phi1, phi2)
     samples = _Samples.of(y, y_pred, y_err, snr)
-    reference = samples if train is None else _Samples.of(*train)
-    _check_same_knowledge(samples, reference, bias_score)
+    reference = samples if train is None else _train_samples(train)
+    _check_same_kind(samples, reference)
     weight = _train_weight(sample_weight, len(reference.y))
     reference, weight = reference.rows(weight > 0), weight[weight > 0]
     spread = _fit_spread(reference, weight)
@@ -171,8 +173,19 @@ class _Samples(NamedTuple):
         residual = self.y - self.y_pred
         if self.y_err is not None:
             total = np.hypot(spread, self.y_err)
-            residual = residual / np.where(total > 0, total, 1.0)
+            # Labels that are exact and exactly fitted are judged like the most exact of the others.
+            floor = total.min(initial=1.0, where=total > 0)
+            residual = residual / np.maximum(total, floor)
         return FirstStage(residual, self.y_pred, None if self.snr is None else np.log(self.snr))
+
+
+def _train_samples(train: tuple[ArrayLike | None, ...]) -> _Samples:
+    if not 2 <= len(train) <= 4:
+        raise ValueError(
+            f"train has {len(train)} parts: expected y and y_pred, and then y_err and snr where "
+            "they are given."
+        )
+    return _Samples.of(*train)
 
 
 def columns(y: FloatArray) -> FloatArray:
@@ -301,16 +314,16 @@ def _train_weight(sample_weight: ArrayLike | None, n_train: int) -> FloatArray:
     return weight
 
 
-def _check_same_knowledge(samples: _Samples, train: _Samples, bias_score: str) -> None:
-    if samples.snr is not None and bias_score != "mixture":
+def _check_same_kind(samples: _Samples, train: _Samples) -> None:
+    if samples.y.shape[1] != train.y.shape[1]:
         raise ValueError(
-            f"snr was passed, but bias_score={bias_score!r} makes no use of it: use 'mixture', or "
-            "leave snr out."
+            f"y has {samples.y.shape[1]} labels per sample and that of train {train.y.shape[1]}: "
+            "expected the same number."
         )
     for name in ("y_err", "snr"):
         here, there = (getattr(part, name) is not None for part in (samples, train))
         if here != there:
             raise ValueError(
                 f"{name} is known for {'these samples' if here else 'the training set'} only: pass "
-                f"it for both, or for neither."
+                "it for both, or for neither."
             )

@@ -333,10 +333,11 @@ def test_weighter_weight_zero_is_an_absent_sample(gamma):
 
 @pytest.mark.parametrize("regressor", [None, Ridge()])
 @pytest.mark.parametrize("value", [0.0, 0.1, 5.0])
-def test_constant_labels_are_all_normal(regressor, value):
+@pytest.mark.parametrize(("bias_score", "atol"), [("minmax", 0), ("mixture", 1e-4)])
+def test_constant_labels_are_all_normal(regressor, value, bias_score, atol):
     X, _ = line()
-    weights = AdaptiveWeighter(regressor).fit_transform(X, np.full(60, value))
-    assert_allclose(weights, 1)
+    weighter = AdaptiveWeighter(regressor, bias_score=bias_score)
+    assert_allclose(weighter.fit_transform(X, np.full(60, value)), 1, atol=atol)
 
 
 def test_several_labels():
