@@ -56,7 +56,7 @@ from skestnet.spectra import FluxScaler, MaskedPixelImputer
 SHIFTS = {"teff": (7000.0, 100.0), "logg": (1.0, 0.1)}
 SEEDS = (0, 1, 2, 3, 4)
 SIZES = {"embedded": (1000, 1000), "koester": (4772, 1193)}
-EPOCHS = {"embedded": 12, "koester": 8}
+EPOCHS = {"embedded": 10, "koester": 8}
 BATCHES = {"embedded": 32, "koester": 64}
 STATES = ("before", "after")
 WEIGHTS_SHOWN = ("EstNet, paper's weights", "EstNet, mixture weights")
@@ -127,11 +127,10 @@ def methods(data: str, label: str, seed: int, quick: bool) -> dict[str, Any]:
     outside = AdaptiveWeighter(boosting(seed, quick), cv=5)  # cheaper than five networks
     epochs = 2 if quick else EPOCHS[data]
     for name, network in networks(seed, epochs, BATCHES[data]).items():
-        epochs = network.keywords["max_epochs"]
         variants[name] = network(weighter=None)
         variants[f"{name}, adaptive"] = AdaptiveWeightRegressor(network(weighter=None), outside)
         # Two stages share the epochs.
-        two_stages = partial(network, max_epochs=epochs // 2)
+        two_stages = partial(network, max_epochs=network.keywords["max_epochs"] // 2)
         variants[f"{name}, paper's weights"] = two_stages(weighter=AdaptiveWeighter.paper(label))
         variants[f"{name}, mixture weights"] = two_stages(weighter=AdaptiveWeighter())
     return variants
@@ -291,9 +290,9 @@ def _detected(rows: Rows) -> dict[str, Any]:
 
 def save(data: str, rows: Rows) -> None:
     shown = [row for row in rows if row.get("weights")]
-    kept = ("data", "label", "seed", "method", "labels", "MAE", "RMSE", "MAPE", "ME", "AUROC", "AP")
+    kept = ("label", "seed", "method", "labels", "MAE", "RMSE", "MAPE", "ME", "AUROC", "AP")
     rows = sorted(rows, key=lambda row: (row["label"] != "teff", row["seed"]))
-    table = [{key: row.get(key) for key in (*kept, "fit_s")} for row in rows]
+    table = [{key: row.get(key) for key in (*kept, "fit_s", "commit")} for row in rows]
     print("saved", save_table(f"robustness_{data}", table).name)
     print("saved", save_table(f"robustness_{data}_summary", summary(rows)).name)
     plot_degradation(rows, RESULTS / f"robustness_{data}.png")
