@@ -22,6 +22,7 @@ EXTRA_PARAMETERS = 3  # of two populations over one: a share, a mean, a standard
 # Share and width, in widths of the core, of a background that makes a residual of more than about
 # five core widths an anomaly on either side, whatever the populations say.
 BACKGROUND = (1e-4, 10.0)
+ROUNDING = 1e-12  # residuals of standardised labels that differ by less are equal
 
 
 class FirstStage(NamedTuple):
@@ -55,7 +56,7 @@ def minmax_score(new: FirstStage, train: FirstStage, weight: FloatArray) -> Floa
     """
     alpha = np.abs(train.residual)
     low, high = alpha.min(axis=0), alpha.max(axis=0)
-    scaled = (np.abs(new.residual) - low) / np.where(high > low, high - low, 1.0)
+    scaled = (np.abs(new.residual) - low) / np.where(high - low > ROUNDING, high - low, 1.0)
     return np.clip(scaled, 0.0, 1.0)
 
 

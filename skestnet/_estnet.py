@@ -44,8 +44,9 @@ class EstNetRegressor(TwoStageRegressor):
     huber_delta : float, default=1.0
         Residual, in standard deviations of the labels, from which the loss grows linearly (eq. 9).
     weighter : {"adaptive"} or AdaptiveWeighter or None, default="adaptive"
-        How the second stage weighs samples: "adaptive" is ``AdaptiveWeighter()``, and
-        ``AdaptiveWeighter.paper()`` has the paper's formula. None leaves out the second stage.
+        How the second stage weighs samples: "adaptive" is the paper's ``AdaptiveWeighter.paper()``.
+        ``AdaptiveWeighter()`` withstands many grossly wrong labels better and costs more where
+        there are few. None leaves out the second stage.
     max_epochs : int, default=15
         Largest number of epochs in each stage.
     batch_size : int, default=32

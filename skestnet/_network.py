@@ -236,7 +236,7 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
     def _check_weighter(self) -> AdaptiveWeighter | None:
         if self.weighter is None:
             return None
-        weighter = AdaptiveWeighter() if self.weighter == "adaptive" else self.weighter
+        weighter = AdaptiveWeighter.paper() if self.weighter == "adaptive" else self.weighter
         if not isinstance(weighter, AdaptiveWeighter):
             raise ValueError(
                 f"weighter={self.weighter!r}: expected 'adaptive', an AdaptiveWeighter or None."

@@ -55,14 +55,15 @@ def _sort_by_content(
 
 def _hash_rows(X: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[np.uint64]:
     """Hash each row's bits: a dot product with fixed odd 64-bit numbers, modulo 2**64."""
-    n_words = X.shape[1] * (np.result_type(X.dtype, np.float32).itemsize // 4)
+    dtype = np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
+    n_words = X.shape[1] * (dtype.itemsize // 4)
     factors = np.random.default_rng(0).integers(2**63, size=n_words, dtype=np.uint64)
     factors = 2 * factors + np.uint64(1)
     hashes = np.empty(len(rows), dtype=np.uint64)
     step = max(1, 2**20 // X.shape[1])  # a few megabytes at a time, never a copy of X
     for start in range(0, len(rows), step):
         # Adding 0 turns -0.0 into 0.0, which is equal and has to hash equally.
-        block = np.ascontiguousarray(X[rows[start : start + step]] + np.float32(0))
+        block = np.ascontiguousarray(X[rows[start : start + step]], dtype) + dtype.type(0)
         hashes[start : start + step] = block.view(np.uint32) @ factors
     return hashes
 

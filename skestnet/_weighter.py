@@ -27,7 +27,6 @@ from skestnet._weights import (
 )
 
 FloatArray = NDArray[np.float64]
-Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 PAPER_GAMMA = {"teff": 0.0, "logg": 0.1}
 
@@ -152,7 +151,7 @@ class AdaptiveWeighter(BaseEstimator):
         >>> AdaptiveWeighter.paper("logg")
         AdaptiveWeighter(bias_score='minmax', gamma=0.1)
         """
-        if label not in PAPER_GAMMA:
+        if label not in list(PAPER_GAMMA):
             raise ValueError(f"label={label!r}: expected one of {sorted(PAPER_GAMMA)}.")
         return cls(**{"gamma": PAPER_GAMMA[label], "bias_score": "minmax", **params})
 

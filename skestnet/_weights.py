@@ -75,8 +75,8 @@ def adaptive_weights(
         Control function of ``beta``: ``1 - beta``, ``(1 - beta)**2``, or 1 below 0.5 and 0 from
         there on. A callable maps an array to one of the same shape, at least 0.
     sample_weight : array-like of shape (n_train,), default=None
-        Weights of the training set. They count samples: weight 2 is a repeated sample, and the sum
-        is the size of the set.
+        Weights of the training set. They count samples: weight 2 is a repeated sample (nearly so
+        for "mixture", whose trees count rows), and the sum is the size of the set.
     y_err : array-like of the shape of `y`, default=None
         Standard errors of the labels, in the units of `y`. Residuals are then judged in units of
         the label's error and the first stage's own, added in quadrature.
@@ -123,8 +123,8 @@ def adaptive_weights(
     _check_same_kind(samples, reference)
     weight = _train_weight(sample_weight, len(reference.y))
     reference, weight = reference.rows(weight > 0), weight[weight > 0]
-    spread = _fit_spread(reference, weight)
-    beta = BIAS_SCORES[bias_score](samples.judged(spread), reference.judged(spread), weight)
+    error = _FitError.of(reference, weight)
+    beta = BIAS_SCORES[bias_score](samples.judged(error), reference.judged(error), weight)
     weights = (1 - gamma) * _controlled(phi2, PHI2, beta, "phi2")
     if gamma > 0:
         density = _density_columns(samples.y, reference.y, bandwidth, weight)
@@ -168,15 +168,37 @@ class _Samples(NamedTuple):
         known = [None if part is None else part[chosen] for part in (self.y_err, self.snr)]
         return type(self)(self.y[chosen], self.y_pred[chosen], *known)
 
-    def judged(self, spread: FloatArray) -> FirstStage:
+    def judged(self, error: _FitError) -> FirstStage:
         """Return residuals in units of what they should be, given the labels' errors."""
         residual = self.y - self.y_pred
         if self.y_err is not None:
-            total = np.hypot(spread, self.y_err)
-            # Labels that are exact and exactly fitted are judged like the most exact of the others.
-            floor = total.min(initial=1.0, where=total > 0)
-            residual = residual / np.maximum(total, floor)
+            residual = residual / error.total(self.y_err)
         return FirstStage(residual, self.y_pred, None if self.snr is None else np.log(self.snr))
+
+
+class _FitError(NamedTuple):
+    """The first stage's own error of each label; where there is none, the labels' smallest."""
+
+    spread: FloatArray
+    smallest: FloatArray
+
+    @classmethod
+    def of(cls, train: _Samples, weight: FloatArray) -> Self:
+        """Estimate the spread of the residuals beyond what the labels' errors explain."""
+        if train.y_err is None:
+            return cls(np.zeros(train.y.shape[1]), np.ones(train.y.shape[1]))
+        deviation = np.abs(train.y - train.y_pred)
+        pairs = zip(deviation.T, train.y_err.T, strict=True)
+        medians = [[weighted_quantiles(v, weight, (0.5,))[0] for v in pair] for pair in pairs]
+        spread, error = np.array(medians).T * [[1 / NORMAL_MAD], [1.0]]
+        # Where the errors explain all of the spread, or more, a tenth of it is kept as the fit's.
+        spread = np.sqrt(np.maximum(spread**2 - error**2, (0.1 * spread) ** 2))
+        smallest = train.y_err.min(axis=0, initial=1.0, where=train.y_err > 0)
+        return cls(spread, np.where(spread > 0, 0.0, smallest))
+
+    def total(self, y_err: FloatArray) -> FloatArray:
+        """Add in quadrature; exact labels, exactly fitted, count as the most exact others."""
+        return np.maximum(np.hypot(self.spread, y_err), self.smallest)
 
 
 def _train_samples(train: tuple[ArrayLike | None, ...]) -> _Samples:
@@ -191,18 +213,6 @@ def _train_samples(train: tuple[ArrayLike | None, ...]) -> _Samples:
 def columns(y: FloatArray) -> FloatArray:
     """Return labels with one column each."""
     return y.reshape(len(y), -1)
-
-
-def _fit_spread(train: _Samples, weight: FloatArray) -> FloatArray:
-    """Estimate the first stage's own error: the spread of residuals beyond the labels' errors."""
-    if train.y_err is None:
-        return np.zeros(train.y.shape[1])
-    deviation = np.abs(train.y - train.y_pred)
-    pairs = zip(deviation.T, train.y_err.T, strict=True)
-    medians = [[weighted_quantiles(v, weight, (0.5,))[0] for v in pair] for pair in pairs]
-    spread, error = np.array(medians).T * [[1 / NORMAL_MAD], [1.0]]
-    # Where the errors explain all of the spread, or more, a tenth of it is kept as the fit's.
-    return np.sqrt(np.maximum(spread**2 - error**2, (0.1 * spread) ** 2))
 
 
 def _controlled(phi: str | Control, named: Mapping[str, Control], x: FloatArray, name: str) -> Any:

@@ -34,6 +34,38 @@ def _small_regressor(**params):
     return EstNetRegressor(**{**small, "random_state": 0, "device": "cpu", **params})
 
 
+def _plain_weights(
+    y,
+    y_pred,
+    train=None,
+    gamma=0.0,
+    bandwidth="scott",
+    sample_weight=None,
+    phi1=lambda g: g,
+    phi2=lambda beta: 1 - beta,
+):
+    """Eqs. 12 to 17, one sample and one label at a time."""
+    y, y_pred = np.asarray(y, float), np.asarray(y_pred, float)
+    y, y_pred = y.reshape(len(y), -1), y_pred.reshape(len(y_pred), -1)
+    t, t_pred = (y, y_pred) if train is None else [np.reshape(a, (len(a), -1)) for a in train]
+    w = np.ones(len(t)) if sample_weight is None else sample_weight
+    rule = {"scott": sum(w) ** -0.2, "silverman": (sum(w) * 3 / 4) ** -0.2}
+    h = rule.get(bandwidth, bandwidth)
+    s = np.zeros(len(y))
+    for k in range(y.shape[1]):
+        alpha = [abs(t[j, k] - t_pred[j, k]) for j in range(len(t))]
+        for i in range(len(y)):
+            spread = max(alpha) - min(alpha)
+            beta = (abs(y[i, k] - y_pred[i, k]) - min(alpha)) / spread if spread else 0.0
+            beta = min(max(beta, 0.0), 1.0)
+            g = 0.0
+            for j in range(len(t)):
+                z = (y[i, k] - t[j, k]) / h
+                g += w[j] * np.exp(-(z**2) / 2) / (np.sqrt(2 * np.pi) * h * sum(w))
+            s[i] += (gamma * phi1(g) + (1 - gamma) * phi2(beta)) / y.shape[1]
+    return s
+
+
 @pytest.fixture(scope="session")
 def line_spectra():
     """Make noisy spectra of one absorption line, and its depth and centre as two labels."""
@@ -44,6 +76,12 @@ def line_spectra():
 def small_regressor():
     """Make an unfitted EstNetRegressor that trains in a fraction of a second."""
     return _small_regressor
+
+
+@pytest.fixture(scope="session")
+def plain_weights():
+    """Weigh by the minmax score and plain loops."""
+    return _plain_weights
 
 
 @pytest.fixture(scope="session")

@@ -107,6 +107,61 @@ def test_rows_of_one_hash_and_one_label_are_not_merged(monkeypatch):
     check_against_slow(X, np.zeros((30, 1)), np.ones(30))
 
 
+OTHER_TYPES = [
+    np.float64,
+    np.float16,
+    np.int64,
+    np.int32,
+    np.int8,
+    np.uint16,
+    np.bool_,
+    ">f4",
+    ">i8",
+]
+
+
+@pytest.mark.parametrize("dtype", OTHER_TYPES)
+@pytest.mark.parametrize("n_features", [1, 3])
+def test_features_of_another_type_against_a_dictionary(dtype, n_features):
+    X, y, weight = sample(n_features=n_features)
+    X = (X - 2).astype(dtype) if np.dtype(dtype).kind in "fi" else (X - 1).astype(dtype)
+    check_against_slow(X, y, weight)
+
+
+@pytest.mark.parametrize("dtype", OTHER_TYPES)
+def test_order_depends_on_the_content_of_another_type(dtype):
+    X, y, weight = sample()
+    X, order = X.astype(dtype), np.random.default_rng(0).permutation(len(X))
+    rows, permuted = canonical_rows(X, y, weight), canonical_rows(X[order], y[order], weight[order])
+    assert_array_equal(X[rows.source], X[order][permuted.source])
+    assert_array_equal(rows.inverse[order], permuted.inverse)
+
+
+def test_features_are_told_apart_by_their_last_digit():
+    y = np.zeros((2, 1))
+    for dtype in (np.float64, np.float32, np.float16):
+        X = np.array([[1.0], [1.0]], dtype)
+        X[1] = np.nextafter(X[0], dtype(2))
+        assert len(canonical_rows(X, y, np.ones(2)).source) == 2
+    X = np.array([[2**40], [2**40 + 1]])
+    assert len(canonical_rows(X, y, np.ones(2)).source) == 2
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16])
+def test_zero_has_no_sign_in_another_precision(dtype):
+    X = np.array([[0.0, 1.0], [-0.0, 1.0], [2.0, 1.0]], dtype)
+    assert len(canonical_rows(X, np.ones((3, 1)), np.ones(3)).source) == 2
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_rows_with_nan_in_the_same_places_are_merged(dtype):
+    X = np.random.default_rng(0).standard_normal((20, 3)).astype(dtype)
+    X[::2, 1] = np.nan
+    rows = canonical_rows(np.r_[X, X], np.zeros((40, 1)), np.ones(40))
+    assert len(rows.source) == 20
+    assert_array_equal(rows.inverse[:20], rows.inverse[20:])
+
+
 @pytest.mark.parametrize("n_features", [1, 2, 64])
 def test_hash_tells_similar_rows_apart(n_features):
     # Quantised fluxes have many equal bits, which a weak hash would confuse.
@@ -136,3 +191,8 @@ def test_memory_map_is_read_but_not_changed(tmp_path):
         rows = canonical_rows(given, y, weight)
         assert_array_equal(rows.source, canonical_rows(X.copy(), y, weight).source)
         assert not np.shares_memory(rows.source, given)
+
+
+def test_equal_rows_of_long_doubles_are_merged():
+    X = np.repeat(np.random.default_rng(0).permutation(50)[:, None] / np.longdouble(7), 2, axis=0)
+    assert len(canonical_rows(X, np.zeros((100, 1)), np.ones(100)).source) == 50

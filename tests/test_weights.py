@@ -1,38 +1,10 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.integrate import trapezoid
-from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LinearRegression, Ridge
-from sklearn.multioutput import MultiOutputRegressor
 
 import skestnet._network
 from skestnet import AdaptiveWeighter, adaptive_weights
-from skestnet._density import _binned_density, _exact_density, kernel_bandwidth, label_density
 from skestnet.nn import WeightedHuberLoss
-
-
-def plain_weights(y, y_pred, train=None, gamma=0.0, bandwidth="scott", sample_weight=None):
-    """Eqs. 12 to 17, one sample and one label at a time."""
-    y, y_pred = np.asarray(y, float), np.asarray(y_pred, float)
-    y, y_pred = y.reshape(len(y), -1), y_pred.reshape(len(y_pred), -1)
-    t, t_pred = (y, y_pred) if train is None else [np.reshape(a, (len(a), -1)) for a in train]
-    w = np.ones(len(t)) if sample_weight is None else sample_weight
-    rule = {"scott": sum(w) ** -0.2, "silverman": (sum(w) * 3 / 4) ** -0.2}
-    h = rule.get(bandwidth, bandwidth)
-    s = np.zeros(len(y))
-    for k in range(y.shape[1]):
-        alpha = [abs(t[j, k] - t_pred[j, k]) for j in range(len(t))]
-        for i in range(len(y)):
-            spread = max(alpha) - min(alpha)
-            beta = (abs(y[i, k] - y_pred[i, k]) - min(alpha)) / spread if spread else 0.0
-            beta = min(max(beta, 0.0), 1.0)
-            g = 0.0
-            for j in range(len(t)):
-                z = (y[i, k] - t[j, k]) / h
-                g += w[j] * np.exp(-(z**2) / 2) / (np.sqrt(2 * np.pi) * h * sum(w))
-            s[i] += (gamma * g + (1 - gamma) * (1 - beta)) / y.shape[1]
-    return s
 
 
 def plain_gradient(y_pred, y, s, delta, step=1e-6):
@@ -55,19 +27,13 @@ def random_labels(n_samples=30, n_outputs=1, seed=0):
     return y, y + 0.3 * rng.standard_normal(y.shape)
 
 
-def line(n_samples=60, seed=0):
-    rng = np.random.default_rng(seed)
-    X = rng.standard_normal((n_samples, 3))
-    return X, X @ [1.0, -2.0, 0.5] + 0.1 * rng.standard_normal(n_samples)
-
-
 # The function
 
 
 @pytest.mark.parametrize("bandwidth", ["scott", "silverman", 0.3])
 @pytest.mark.parametrize("gamma", [0, 0.1, 1])
 @pytest.mark.parametrize("n_outputs", [1, 2])
-def test_against_a_plain_loop(gamma, n_outputs, bandwidth):
+def test_against_a_plain_loop(plain_weights, gamma, n_outputs, bandwidth):
     y, y_pred = random_labels(n_outputs=n_outputs)
     expected = plain_weights(y, y_pred, gamma=gamma, bandwidth=bandwidth)
     weights = adaptive_weights(y, y_pred, gamma=gamma, bandwidth=bandwidth)
@@ -75,7 +41,7 @@ def test_against_a_plain_loop(gamma, n_outputs, bandwidth):
 
 
 @pytest.mark.parametrize("gamma", [0, 0.1, 1])
-def test_weighted_training_set_of_its_own(gamma):
+def test_weighted_training_set_of_its_own(plain_weights, gamma):
     train = random_labels(n_outputs=2)
     y, y_pred = random_labels(12, n_outputs=2, seed=1)
     y_pred[0] += 10  # beyond every training residual
@@ -169,235 +135,331 @@ def test_gamma_is_checked_by_the_function_too():
         adaptive_weights([0.0, 1.0], [0.0, 2.0], gamma=1.5)
 
 
-# The label density
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_labels_and_predictions_are_finite(bad):
+    for pair in (([0.0, bad], [0.0, 1.0]), ([0.0, 1.0], [0.0, bad])):
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            adaptive_weights(*pair)
 
 
-def exact_and_binned(y, y_train, bandwidth, weight):
-    exact = _exact_density(y, y_train, bandwidth, weight)
-    return exact, _binned_density(y, y_train, bandwidth, weight)
+def test_weights_of_the_training_set_are_checked():
+    y = [0.0, 1.0, 2.0]
+    with pytest.raises(ValueError, match="negative values"):
+        adaptive_weights(y, y, sample_weight=[1, -1, 1])
+    with pytest.raises(ValueError, match="zero for every sample"):
+        adaptive_weights(y, y, sample_weight=[0, 0, 0])
+    with pytest.raises(ValueError, match=r"shape \(2,\): expected \(3,\)"):
+        adaptive_weights(y, y, sample_weight=[1, 1])
 
 
-def test_binned_density_is_close_to_the_exact_one():
-    rng = np.random.default_rng(0)
-    y_train = np.r_[rng.standard_normal(3000), rng.normal(4, 0.2, 500)]
-    weight = rng.uniform(0, 2, 3500)
-    y = np.linspace(-6, 8, 500)
-    for bandwidth in (0.05, kernel_bandwidth("scott", 3500)):
-        exact, binned = exact_and_binned(y, y_train, bandwidth, weight)
-        assert_allclose(binned, exact, rtol=0.01, atol=0.01 * exact.max())
-        assert_allclose(trapezoid(binned, y), 1, rtol=0.01)
+# Control functions (eq. 16)
 
 
-def test_binned_density_of_labels_on_a_grid():
-    # As template grids have: all labels of a node fall on one side of their bin's centre.
-    y_train = np.repeat(np.arange(-2, 2.01, 0.25), 200)
-    exact, binned = exact_and_binned(np.linspace(-2, 2, 301), y_train, 0.1, np.ones(len(y_train)))
-    assert np.abs(binned - exact).max() < 0.01 * exact.max()
+PLAIN_PHI1 = {"identity": lambda g: g, "sqrt": lambda g: g**0.5, "log1p": lambda g: np.log(1 + g)}
+PLAIN_PHI2 = {
+    "linear": lambda beta: 1 - beta,
+    "square": lambda beta: (1 - beta) * (1 - beta),
+    "step": lambda beta: 1.0 if beta < 0.5 else 0.0,
+}
 
 
-def test_density_far_from_every_label_is_zero():
-    exact, binned = exact_and_binned(np.array([-50.0, 50.0]), np.zeros(5), 0.1, np.ones(5))
-    assert_array_equal(exact, [0, 0])
-    assert_array_equal(binned, [0, 0])
+@pytest.mark.parametrize("phi1", PLAIN_PHI1)
+@pytest.mark.parametrize("phi2", PLAIN_PHI2)
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_named_control_functions_against_a_plain_loop(plain_weights, phi1, phi2, n_outputs):
+    y, y_pred = random_labels(n_outputs=n_outputs)
+    weights = adaptive_weights(y, y_pred, gamma=0.3, phi1=phi1, phi2=phi2)
+    plain = {"phi1": PLAIN_PHI1[phi1], "phi2": PLAIN_PHI2[phi2]}
+    assert_allclose(weights, plain_weights(y, y_pred, gamma=0.3, **plain), rtol=1e-12)
 
 
-def test_large_sets_are_binned(monkeypatch):
-    y_train = np.random.default_rng(0).standard_normal(200)
-    exact = label_density(y_train, y_train, 0.3, np.ones(200))
-    monkeypatch.setattr("skestnet._density.MAX_EXACT_PAIRS", 100)
-    binned = label_density(y_train, y_train, 0.3, np.ones(200))
-    assert_allclose(binned, exact, rtol=0.02)
-    assert not np.array_equal(binned, exact)
+def test_control_functions_of_the_user_against_a_plain_loop(plain_weights):
+    own = {"phi1": lambda g: 1 / (1 + g), "phi2": lambda beta: np.exp(-5 * beta)}
+    train, new = random_labels(n_outputs=2), random_labels(12, 2, seed=1)
+    w = np.random.default_rng(2).uniform(0.5, 3, 30)
+    weights = adaptive_weights(*new, train=train, gamma=0.3, sample_weight=w, **own)
+    expected = plain_weights(*new, train=train, gamma=0.3, sample_weight=w, **own)
+    assert_allclose(weights, expected, rtol=1e-12)
 
 
-@pytest.mark.slow
-def test_a_million_labels():
-    y = np.random.default_rng(0).standard_normal(10**6)
-    weights = adaptive_weights(y, np.zeros(10**6), gamma=1)
-    expected = np.exp(-0.5 * y**2) / np.sqrt(2 * np.pi)
-    assert np.abs(weights - expected).max() < 0.01
-
-
-# The estimator
-
-
-def test_weighter_is_the_function_on_standardised_labels():
-    X, y = line()
-    weighter = AdaptiveWeighter.paper(regressor=Ridge(), gamma=0.1, bandwidth=0.4).fit(X, y)
-    fitted = Ridge().fit(X, y).predict(X)
-    expected = plain_weights(
-        (y - y.mean()) / y.std(), (fitted - y.mean()) / y.std(), gamma=0.1, bandwidth=0.4
-    )
-    assert_allclose(weighter.transform(X, y), expected, rtol=1e-9)
-    assert_allclose(weighter.label_mean_, [y.mean()])
-    assert_allclose(weighter.label_scale_, [y.std()])
-
-
-def test_weigh_is_the_function_with_own_parameters():
+@pytest.mark.parametrize(("gamma", "unused"), [(0, "phi1"), (1, "phi2")])
+def test_control_function_without_a_share_changes_nothing(gamma, unused):
     y, y_pred = random_labels()
-    weighter = AdaptiveWeighter(gamma=0.3, bandwidth=0.2, bias_score="minmax")
-    expected = adaptive_weights(y, y_pred, gamma=0.3, bandwidth=0.2)
-    assert_array_equal(weighter.weigh(y, y_pred), expected)
+    expected = adaptive_weights(y, y_pred, gamma=gamma)
+    assert_array_equal(adaptive_weights(y, y_pred, gamma=gamma, **{unused: np.exp}), expected)
 
 
-def test_finds_a_wrong_label():
-    X, y = line()
-    wrong = y.copy()
-    wrong[17] += 8
-    weights = AdaptiveWeighter.paper(regressor=Ridge()).fit_transform(X, wrong)
-    assert weights.argmin() == 17
-    clean = AdaptiveWeighter.paper(regressor=Ridge()).fit_transform(X, y)
-    assert clean.argmin() != 17
-    assert np.median(weights) > 0.9 > np.median(clean)
+@pytest.mark.parametrize("bias_score", ["minmax", "mixture"])
+def test_control_function_sees_bias_scores_from_zero_to_one(bias_score):
+    seen = []
+    y, y_pred = random_labels(n_outputs=2)
+    new, new_pred = random_labels(12, 2, seed=1)
+    new_pred[0] += 100  # beyond every training residual
+    adaptive_weights(
+        new,
+        new_pred,
+        train=(y, y_pred),
+        bias_score=bias_score,
+        phi2=lambda beta: seen.append(beta.copy()) or 1 - beta,
+    )
+    (beta,) = seen
+    assert beta.shape == (12, 2)
+    assert beta.min() >= 0
+    assert_allclose(beta[0], 1)
+    assert beta[1:].max() <= 1
 
 
-def test_default_regressor_finds_wrong_labels():
-    X, y = line(300)
-    wrong = [5, 150, 250]
-    y[wrong] += 8
-    for labels in (y, np.column_stack([y, y])):
-        weights = AdaptiveWeighter().fit_transform(X, labels)
-        assert set(np.argsort(weights)[:3]) == set(wrong)
+@pytest.mark.parametrize("name", ["phi1", "phi2"])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param(lambda x: x[:-1], id="one_less"),
+        pytest.param(lambda x: x.ravel(), id="flat"),
+        pytest.param(lambda x: 1.0, id="a_number"),  # noqa: ARG005
+        pytest.param(lambda x: x * np.nan, id="nan"),
+        pytest.param(lambda x: np.full_like(x, np.inf), id="infinite"),
+        pytest.param(lambda x: -x - 1e-3, id="negative"),
+    ],
+)
+def test_control_function_that_returns_no_weights(name, bad):
+    y, y_pred = random_labels()
+    with pytest.raises(ValueError, match=rf"{name} returned .* for one of shape \(30, 1\)"):
+        adaptive_weights(y, y_pred, gamma=0.5, **{name: bad})
 
 
-def test_fit_transform_equals_fit_then_transform():
-    X, y = line()
-    weight = np.linspace(0.5, 2, 60)
-    for sample_weight in (None, weight):
-        both = AdaptiveWeighter(Ridge(), gamma=0.1).fit_transform(X, y, sample_weight)
-        one = AdaptiveWeighter(Ridge(), gamma=0.1).fit(X, y, sample_weight).transform(X, y)
-        assert_array_equal(both, one)
+@pytest.mark.parametrize("name", ["phi1", "phi2"])
+@pytest.mark.parametrize("bad", ["cube", None, 1.0, ["sqrt"]])
+def test_unknown_control_function(name, bad):
+    with pytest.raises(ValueError, match=rf"{name}=.*: expected one of \['.*'\] or a function"):
+        adaptive_weights([0.0, 1.0], [0.0, 2.0], **{name: bad})
 
 
-def test_new_data_are_judged_by_the_training_set():
-    X, y = line()
-    weighter = AdaptiveWeighter.paper(regressor=Ridge(), gamma=0.2).fit(X[:40], y[:40])
-    fitted = weighter.regressor_.predict(X)
-    mean, scale = weighter.label_mean_, weighter.label_scale_
-    labels, predictions = (y - mean) / scale, (fitted - mean) / scale
-    train = labels[:40], predictions[:40]
-    expected = plain_weights(labels[40:], predictions[40:], train=train, gamma=0.2)
-    assert_allclose(weighter.transform(X[40:], y[40:]), expected, rtol=1e-9)
+@pytest.mark.parametrize("bad", ["max", None, 1, ["minmax"], np.abs])
+def test_unknown_bias_score(bad):
+    with pytest.raises(ValueError, match=r"bias_score=.*: expected one of \['minmax', 'mixture'\]"):
+        adaptive_weights([0.0, 1.0], [0.0, 2.0], bias_score=bad)
 
 
-def test_a_row_does_not_depend_on_its_neighbours():
-    X, y = line()
-    weighter = AdaptiveWeighter(Ridge(), gamma=0.2).fit(X[:40], y[:40])
-    together = weighter.transform(X[40:], y[40:])
-    alone = [weighter.transform(X[[i]], y[[i]])[0] for i in range(40, 60)]
-    assert_allclose(together, alone, rtol=1e-9)
+# Errors of the labels
 
 
-@pytest.mark.parametrize("gamma", [0, 0.1, 1])
-@pytest.mark.parametrize(("factor", "offset"), [(1000, 0), (1, 1e4), (-0.01, 3)])
-@pytest.mark.parametrize(("bias_score", "atol"), [("minmax", 1e-8), ("mixture", 1e-5)])
-def test_units_of_the_labels_do_not_matter(gamma, factor, offset, bias_score, atol):
-    X, y = line()
-    weighter = AdaptiveWeighter(LinearRegression(), gamma=gamma, bias_score=bias_score)
-    expected = weighter.fit_transform(X, y)
-    assert_allclose(weighter.fit_transform(X, factor * y + offset), expected, atol=atol)
+def plain_judged(y, y_pred, y_err, train=None):
+    """Divide residuals by the label's error and the fit's own, in quadrature, one at a time."""
+    t, t_pred, t_err = (y, y_pred, y_err) if train is None else train
+    judged = np.zeros_like(y)
+    for k in range(y.shape[1]):
+        spread = (
+            np.median([abs(a - b) for a, b in zip(t[:, k], t_pred[:, k], strict=True)]) / 0.6745
+        )
+        beyond = spread**2 - np.median(t_err[:, k]) ** 2
+        own = max(beyond, (spread / 10) ** 2)
+        for i in range(len(y)):
+            judged[i, k] = (y[i, k] - y_pred[i, k]) / (own + y_err[i, k] ** 2) ** 0.5
+    return judged
 
 
-@pytest.mark.parametrize("gamma", [0, 0.1, 1])
-def test_weighter_follows_the_samples(gamma):
-    X, y = line()
-    order = np.random.default_rng(0).permutation(60)
-    weighter = AdaptiveWeighter(LinearRegression(), gamma=gamma)
-    expected = weighter.fit_transform(X, y)[order]
-    assert_allclose(weighter.fit_transform(X[order], y[order]), expected, atol=1e-9)
+def random_errors(n_samples=30, n_outputs=1, seed=5, typical=0.2):
+    return typical * np.random.default_rng(seed).uniform(0.1, 3, (n_samples, n_outputs))
 
 
-@pytest.mark.parametrize("gamma", [0, 0.1])
-def test_weighter_weight_two_is_a_repeated_sample(gamma):
-    X, y = line()
-    weight = np.ones(60)
-    weight[:10] = 2
-    repeated = np.r_[np.arange(60), np.arange(10)]
-    weighter = AdaptiveWeighter(LinearRegression(), gamma=gamma)
-    weights = weighter.fit_transform(X, y, weight)
-    expected = weighter.fit_transform(X[repeated], y[repeated])[:60]
-    assert_allclose(weights, expected, atol=1e-9)
+@pytest.mark.parametrize("bias_score", ["minmax", "mixture"])
+@pytest.mark.parametrize("typical", [0.01, 0.2, 2])
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_errors_of_labels_against_a_plain_loop(n_outputs, typical, bias_score):
+    y, y_pred = random_labels(n_outputs=n_outputs)
+    y_err = random_errors(n_outputs=n_outputs, typical=typical)
+    judged = plain_judged(y, y_pred, y_err)
+    weights = adaptive_weights(y, y_pred, y_err=y_err, bias_score=bias_score)
+    expected = adaptive_weights(y_pred + judged, y_pred, bias_score=bias_score)
+    assert_allclose(weights, expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("gamma", [0, 0.1])
-def test_weighter_weight_zero_is_an_absent_sample(gamma):
-    X, y = line()
-    y[:3] += 30
-    weight = np.ones(60)
-    weight[:3] = 0
-    weighter = AdaptiveWeighter(LinearRegression(), gamma=gamma)
-    weights = weighter.fit_transform(X, y, weight)
-    expected = weighter.fit_transform(X[3:], y[3:])
-    assert_allclose(weights[3:], expected, atol=1e-9)
+def test_errors_of_another_training_set_against_a_plain_loop():
+    train = (*random_labels(n_outputs=2), random_errors(n_outputs=2))
+    y, y_pred = random_labels(12, 2, seed=1)
+    y_err = random_errors(12, 2, seed=6)
+    weights = adaptive_weights(y, y_pred, train=train, y_err=y_err)
+    reference = train[1] + plain_judged(*train), train[1]
+    judged = plain_judged(y, y_pred, y_err, train)
+    assert_allclose(weights, adaptive_weights(y_pred + judged, y_pred, train=reference), rtol=1e-9)
 
 
-@pytest.mark.parametrize("regressor", [None, Ridge()])
-@pytest.mark.parametrize("value", [0.0, 0.1, 5.0])
-@pytest.mark.parametrize(("bias_score", "atol"), [("minmax", 0), ("mixture", 1e-4)])
-def test_constant_labels_are_all_normal(regressor, value, bias_score, atol):
-    X, _ = line()
-    weighter = AdaptiveWeighter(regressor, bias_score=bias_score)
-    assert_allclose(weighter.fit_transform(X, np.full(60, value)), 1, atol=atol)
+@pytest.mark.parametrize("bias_score", ["minmax", "mixture"])
+@pytest.mark.parametrize("error", [0.0, 0.01, 0.3, 100.0])
+def test_equal_errors_change_nothing(error, bias_score):
+    y, y_pred = random_labels(n_outputs=2)
+    expected = adaptive_weights(y, y_pred, gamma=0.1, bias_score=bias_score)
+    equal = adaptive_weights(
+        y, y_pred, gamma=0.1, y_err=np.full_like(y, error), bias_score=bias_score
+    )
+    assert_allclose(equal, expected, rtol=1e-9, atol=1e-12)
 
 
-def test_several_labels():
-    X, y = line()
-    labels = np.column_stack([y, X[:, 0] ** 2])
-    weighter = AdaptiveWeighter(Ridge()).fit(X, labels)
-    assert weighter.label_mean_.shape == weighter.label_scale_.shape == (2,)
-    each = [AdaptiveWeighter(Ridge()).fit_transform(X, labels[:, k]) for k in range(2)]
-    assert_allclose(weighter.transform(X, labels), np.mean(each, axis=0), atol=1e-9)
-    assert isinstance(AdaptiveWeighter().fit(X, labels).regressor_, MultiOutputRegressor)
+@pytest.mark.parametrize("bias_score", ["minmax", "mixture"])
+def test_same_residual_is_less_anomalous_with_a_larger_error(bias_score):
+    rng = np.random.default_rng(0)
+    y, y_err = rng.standard_normal(100), np.full(100, 0.1)
+    y_pred = y + 0.1 * rng.standard_normal(100)
+    y_pred[:3], y_err[0] = y[:3] + 1.2, 1.0
+    weights = adaptive_weights(y, y_pred, y_err=y_err, bias_score=bias_score)
+    assert weights[0] > 0.85
+    assert weights[1:3].max() < 0.1
+    control = adaptive_weights(y, y_pred, bias_score=bias_score)
+    assert np.ptp(control[:3]) < 1e-9
+    assert control[0] < 0.1
 
 
-def test_fit_leaves_the_regressor_alone():
-    X, y = line()
-    ridge = Ridge()
-    weighter = AdaptiveWeighter(ridge).fit(X, y)
-    assert not hasattr(ridge, "coef_")
-    assert weighter.regressor is ridge
+def test_errors_do_not_change_the_label_density():
+    y, y_pred = random_labels()
+    expected = adaptive_weights(y, y_pred, gamma=1)
+    assert_array_equal(adaptive_weights(y, y_pred, gamma=1, y_err=random_errors()), expected)
 
 
-@pytest.mark.parametrize("gamma", [-0.1, 1.5, np.nan, "0.1", None])
-def test_bad_gamma(gamma):
-    with pytest.raises(ValueError, match=r"gamma=.*expected a number in \[0, 1\]"):
-        AdaptiveWeighter(Ridge(), gamma=gamma).fit(*line())
+@pytest.mark.parametrize("bias_score", ["minmax", "mixture"])
+def test_exact_label_is_not_excused_where_most_are_fitted_exactly(bias_score):
+    y, y_pred, y_err = np.zeros(30), np.zeros(30), np.full(30, 0.1)
+    y_pred[:2], y_err[0] = 1, 0
+    weights = adaptive_weights(y, y_pred, y_err=y_err, bias_score=bias_score)
+    assert weights[0] <= weights[1] < 0.01
+    assert weights[2:].min() > 0.99
 
 
-@pytest.mark.parametrize("bandwidth", [0, -1.0, np.nan, "isj", None])
-def test_bad_bandwidth(bandwidth):
-    with pytest.raises(ValueError, match=r"bandwidth=.*'scott', 'silverman' or a positive"):
-        AdaptiveWeighter(Ridge(), bandwidth=bandwidth).fit(*line())
+@pytest.mark.parametrize("error", [0.0, 1e-3])
+def test_exact_fit_of_labels_with_errors(error):
+    y, _ = random_labels()
+    assert_array_equal(adaptive_weights(y, y, y_err=np.full_like(y, error)), np.ones(30))
 
 
-def test_wrong_number_of_labels():
-    X, y = line()
-    weighter = AdaptiveWeighter(Ridge()).fit(X, y)
-    with pytest.raises(ValueError, match="y has 2 labels per sample, but fit saw 1"):
-        weighter.transform(X, np.column_stack([y, y]))
+def test_errors_have_the_shape_of_the_labels():
+    y, y_pred = random_labels(n_outputs=2)
+    for bad in (0.1, y[:, 0], y[:-1], y.T):
+        with pytest.raises(ValueError, match=r"y_err has shape .*: expected that of y, \(30, 2\)"):
+            adaptive_weights(y, y_pred, y_err=np.abs(bad))
 
 
-def test_unfitted():
-    with pytest.raises(NotFittedError):
-        AdaptiveWeighter().transform(*line())
+@pytest.mark.parametrize("bad", [-0.1, np.nan, np.inf])
+def test_errors_are_finite_and_at_least_zero(bad):
+    y, y_pred = random_labels()
+    y_err = random_errors()
+    y_err[3] = bad
+    with pytest.raises(ValueError, match="y_err holds negative, NaN or infinite values"):
+        adaptive_weights(y, y_pred, y_err=y_err)
 
 
-@pytest.mark.parametrize("part", ["X", "y"])
-def test_nan_is_refused(part):
-    X, y = line()
-    (X if part == "X" else y)[3] = np.nan
-    with pytest.raises(ValueError, match="NaN"):
-        AdaptiveWeighter(Ridge()).fit(X, y)
-    weighter = AdaptiveWeighter(Ridge()).fit(*line())
-    with pytest.raises(ValueError, match="NaN"):
-        weighter.transform(X, y)
+# Signal-to-noise ratios
 
 
-@pytest.mark.parametrize("value", [0.0, -1.0])
-def test_weights_below_or_all_zero_are_refused(value):
-    X, y = line()
-    with pytest.raises(ValueError, match=r"(?i)sample.weight"):
-        AdaptiveWeighter(Ridge()).fit(X, y, np.full(60, value))
+def noisy_residuals(n_samples=600, seed=0):
+    """Residuals whose spread falls with the S/N."""
+    rng = np.random.default_rng(seed)
+    y, snr = rng.standard_normal(n_samples), np.exp(rng.uniform(0, 4, n_samples))
+    return y, y + rng.standard_normal(n_samples) / snr, snr
+
+
+def test_same_residual_is_more_anomalous_at_high_snr():
+    y, y_pred, snr = noisy_residuals()
+    y_pred[:2], snr[:2] = y[:2] + 0.5, (2.0, 50.0)
+    low, high = adaptive_weights(y, y_pred, snr=snr, bias_score="mixture")[:2]
+    assert low > 0.9
+    assert high < 0.1
+    control = adaptive_weights(y, y_pred, bias_score="mixture")[:2]
+    assert np.ptp(control) < 0.1
+
+
+def test_unit_of_the_snr_does_not_matter():
+    y, y_pred, snr = noisy_residuals()
+    expected = adaptive_weights(y, y_pred, snr=snr, bias_score="mixture")
+    scaled = adaptive_weights(y, y_pred, snr=7 * snr, bias_score="mixture")
+    assert_allclose(scaled, expected, atol=1e-9)
+
+
+def test_equal_snr_changes_nothing():
+    y, y_pred, _ = noisy_residuals()
+    expected = adaptive_weights(y, y_pred, bias_score="mixture")
+    equal = adaptive_weights(y, y_pred, snr=np.full(600, 3.0), bias_score="mixture")
+    assert_array_equal(equal, expected)
+
+
+def test_minmax_takes_no_notice_of_the_snr():
+    y, y_pred, snr = noisy_residuals(30)
+    expected = adaptive_weights(y, y_pred, gamma=0.1)
+    for train in (None, (y, y_pred, None, snr)):
+        weights = adaptive_weights(y, y_pred, train=train, gamma=0.1, snr=snr)
+        assert_array_equal(weights, expected)
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, np.nan, np.inf])
+def test_snr_is_positive_and_finite(bad):
+    y, y_pred, snr = noisy_residuals(30)
+    snr[3] = bad
+    with pytest.raises(ValueError, match="snr holds NaN, infinite values, or values that are not"):
+        adaptive_weights(y, y_pred, snr=snr, bias_score="mixture")
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (29,), (30, 1)])
+def test_there_is_one_snr_for_each_spectrum(shape):
+    y, y_pred, _ = noisy_residuals(30)
+    with pytest.raises(ValueError, match=r"snr has shape .*: expected \(30,\), one a spectrum"):
+        adaptive_weights(y, y_pred, snr=np.ones(shape), bias_score="mixture")
+
+
+# A training set of its own, with what is known of it
+
+
+@pytest.mark.parametrize("known", [(), ("y_err",), ("snr",), ("y_err", "snr")])
+def test_training_set_may_be_the_samples_themselves(known):
+    y, y_pred, snr = noisy_residuals(300)
+    extra = {"y_err": random_errors(300)[:, 0], "snr": snr}
+    extra = {name: extra[name] for name in known}
+    train = [y, y_pred, extra.get("y_err"), extra.get("snr")]
+    while train[-1] is None:
+        train.pop()
+    assert len(train) == {(): 2, ("y_err",): 3}.get(known, 4)
+    both = {"gamma": 0.1, "bias_score": "mixture"}
+    expected = adaptive_weights(y, y_pred, **extra, **both)
+    weights = adaptive_weights(y, y_pred, train=tuple(train), **extra, **both)
+    assert_array_equal(weights, expected)
+    some = {name: values[:5] for name, values in extra.items()}
+    few = adaptive_weights(y[:5], y_pred[:5], train=tuple(train), **some, **both)
+    assert_allclose(few, expected[:5], rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["y_err", "snr"])
+def test_what_is_known_on_one_side_only_is_refused(name):
+    y, y_pred, snr = noisy_residuals(30)
+    mixture = {"bias_score": "mixture"}
+    with pytest.raises(ValueError, match=f"{name} is known for these samples only"):
+        adaptive_weights(y, y_pred, train=(y, y_pred), **{name: snr}, **mixture)
+    train = (y, y_pred, snr) if name == "y_err" else (y, y_pred, None, snr)
+    with pytest.raises(ValueError, match=f"{name} is known for the training set only"):
+        adaptive_weights(y, y_pred, train=train, **mixture)
+
+
+@pytest.mark.parametrize("n_parts", [0, 1, 5])
+def test_training_set_of_too_few_or_many_parts(n_parts):
+    y, y_pred = random_labels()
+    with pytest.raises(ValueError, match=f"train has {n_parts} parts: expected y and y_pred"):
+        adaptive_weights(y, y_pred, train=(y,) * n_parts)
+
+
+@pytest.mark.parametrize("bias_score", ["minmax", "mixture"])
+@pytest.mark.parametrize(("here", "there"), [(1, 2), (2, 1)])
+def test_training_set_has_as_many_labels(here, there, bias_score):
+    train = random_labels(n_outputs=there)
+    with pytest.raises(
+        ValueError, match=f"y has {here} labels per sample and that of train {there}"
+    ):
+        adaptive_weights(*random_labels(n_outputs=here), train=train, bias_score=bias_score)
+
+
+def test_training_set_is_checked_like_the_samples():
+    y, y_pred = random_labels()
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        adaptive_weights(y, y_pred, train=(y, np.full_like(y, np.nan)))
+    with pytest.raises(ValueError, match=r"y has shape \(30, 1\) and y_pred has shape \(29, 1\)"):
+        adaptive_weights(y, y_pred, train=(y, y_pred[1:]))
+    with pytest.raises(ValueError, match="y_err holds negative"):
+        adaptive_weights(y, y_pred, train=(y, y_pred, -np.ones_like(y)), y_err=np.ones_like(y))
 
 
 # Between the stages of EstNetRegressor
@@ -416,7 +478,7 @@ class Recorder(AdaptiveWeighter):
 @pytest.mark.parametrize("gamma", [0, 0.1])
 @pytest.mark.parametrize("n_outputs", [1, 2])
 def test_second_stage_uses_weights_of_the_first(
-    lines, small_regressor, monkeypatch, gamma, n_outputs
+    plain_weights, lines, small_regressor, monkeypatch, gamma, n_outputs
 ):
     X, y = lines[0], lines[1][:, :n_outputs]
     weight = np.random.default_rng(0).uniform(0.5, 2, len(X))
@@ -503,18 +565,17 @@ def test_anomalous_training_labels_get_little_weight(line_spectra, small_regress
     assert np.median(control.sample_weight_[wrong]) > low
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_labels_and_predictions_are_finite(bad):
-    for pair in (([0.0, bad], [0.0, 1.0]), ([0.0, 1.0], [0.0, bad])):
-        with pytest.raises(ValueError, match="NaN or infinite"):
-            adaptive_weights(*pair)
+def test_control_function_of_the_user_reaches_the_second_stage(lines, small_regressor):
+    X, y = lines[0], lines[1][:, 0]
+    weighter = AdaptiveWeighter(phi2=lambda beta: np.full_like(beta, 0.25))
+    assert_array_equal(
+        small_regressor(weighter=weighter).fit(X, y).sample_weight_, np.full(30, 0.25)
+    )
 
 
-def test_weights_of_the_training_set_are_checked():
-    y = [0.0, 1.0, 2.0]
-    with pytest.raises(ValueError, match="negative values"):
-        adaptive_weights(y, y, sample_weight=[1, -1, 1])
-    with pytest.raises(ValueError, match="zero for every sample"):
-        adaptive_weights(y, y, sample_weight=[0, 0, 0])
-    with pytest.raises(ValueError, match=r"shape \(2,\): expected \(3,\)"):
-        adaptive_weights(y, y, sample_weight=[1, 1])
+def test_exact_labels_are_judged_without_their_neighbours():
+    train = (np.zeros(20), np.r_[1.0, np.zeros(19)], np.full(20, 0.1))
+    alone = adaptive_weights([0.0], [0.05], train=train, y_err=[0.0])
+    beside = adaptive_weights([0.0, 0.0], [0.05, 0.05], train=train, y_err=[0.0, 0.01])
+    assert alone[0] == beside[0]
+    assert 0 < alone[0] < 1
