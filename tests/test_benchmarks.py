@@ -97,10 +97,12 @@ def test_a_killed_run_goes_on_from_its_whole_lines(results):
     progress.add([{"seed": 0, "MAE": 1.5}, {"seed": 1, "weights": [0.5]}])
     with progress.path.open("a") as file:
         file.write('{"seed": 2, "MA')  # killed here
+    again = results.Progress("answer", __file__)
     rows = [{"seed": 0, "MAE": 1.5}, {"seed": 1, "weights": [0.5]}]
-    assert results.Progress("answer", __file__).rows() == rows
-    progress.add([{"seed": 2}])
-    assert results.Progress("answer", __file__).rows() == [*rows, {"seed": 2}]
+    at = {"commit": progress.commit}
+    assert again.rows() == [{**row, **at} for row in rows]
+    again.add([{"seed": 2}])
+    assert again.rows()[2:] == [{"seed": 2, **at}]
 
 
 def test_rows_of_another_version_are_not_mixed_in(results, tmp_path):
