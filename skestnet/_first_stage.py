@@ -65,13 +65,14 @@ class FirstStageFits(NamedTuple):
 
 def cut_folds(cv: Any, n_samples: int) -> list[Fold] | None:
     """Cut distinct samples into folds by their number alone: their order is not the user's."""
-    if cv is None:
+    if cv is None or cv == "auto":
         return None
     folds = isinstance(cv, Integral) and not isinstance(cv, bool) and int(cv) >= 2
     if not folds and not isinstance(cv, KFold):
         raise ValueError(
-            f"cv={cv!r}: expected None, a number of folds of at least 2, or a KFold. Repeated "
-            "samples are merged first, so that splitters which name samples or groups cannot work."
+            f"cv={cv!r}: expected 'auto', None, a number of folds of at least 2, or a KFold. "
+            "Repeated samples are merged first, so that splitters which name samples or groups "
+            "cannot work."
         )
     if n_samples < 2:
         raise ValueError(

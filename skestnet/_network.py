@@ -247,10 +247,10 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
                 f"Leave regressor=None, or use AdaptiveWeightRegressor({type(self).__name__}("
                 "weighter=None), weighter)."
             )
-        if weighter.cv is not None:
+        if weighter.cv not in (None, "auto"):
             raise ValueError(
                 f"The weighter has cv={weighter.cv!r}, but between its two stages "
-                f"{type(self).__name__} has one network, no folds. Leave cv=None, or use "
+                f"{type(self).__name__} has one network, no folds. Leave cv as it is, or use "
                 f"AdaptiveWeightRegressor({type(self).__name__}(weighter=None), weighter)."
             )
         weighter.check_params()

@@ -37,9 +37,10 @@ class AdaptiveWeightRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator)
         Regressor whose `fit` takes `sample_weight`: gradient boosting of any library, random
         forests, linear models, :class:`~skestnet.EstNetRegressor` with ``weighter=None``.
     weighter : AdaptiveWeighter or None, default=None
-        How to weigh. None is ``AdaptiveWeighter(cv=5)``: out-of-fold residuals, since a flexible
-        regressor can learn wrong labels by heart. Where the weighter has no `regressor` of its
-        own, a clone of `regressor` is the first stage.
+        How to weigh. None is ``AdaptiveWeighter()``. The residuals are those of five folds unless
+        its `cv` says otherwise, since a flexible regressor can learn wrong labels by heart. Where
+        it has no `regressor` of its own, a clone of `regressor` is the first stage. To search for
+        its parameters (``weighter__gamma``), pass one.
 
     Attributes
     ----------
@@ -224,11 +225,12 @@ class AdaptiveWeightRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator)
             )
 
     def _new_weighter(self) -> AdaptiveWeighter:
-        if self.weighter is None:
-            return AdaptiveWeighter(clone(self.regressor), cv=DEFAULT_FOLDS)
-        if not isinstance(self.weighter, AdaptiveWeighter):
+        given = AdaptiveWeighter() if self.weighter is None else self.weighter
+        if not isinstance(given, AdaptiveWeighter):
             raise ValueError(f"weighter={self.weighter!r}: expected an AdaptiveWeighter or None.")
-        weighter = clone(self.weighter)
+        weighter = clone(given)
+        if weighter.cv == "auto":
+            weighter.set_params(cv=DEFAULT_FOLDS)
         if weighter.regressor is None:
             weighter.set_params(regressor=clone(self.regressor))
         return weighter

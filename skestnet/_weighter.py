@@ -61,12 +61,13 @@ class AdaptiveWeighter(BaseEstimator):
         Control function of the label density (eq. 16).
     phi2 : {"linear", "square", "step"} or callable, default="linear"
         Control function of the bias score (eq. 16).
-    cv : int or KFold, default=None
+    cv : int, KFold, "auto" or None, default="auto"
         None takes the residuals of the samples that the first stage was fitted to, as the paper
         does. A number of folds, or a :class:`~sklearn.model_selection.KFold`, takes out-of-fold
         residuals, at the cost of that many more fits: needed where the first stage could learn
-        wrong labels by heart. There are at most as many folds as distinct samples. Repeated samples
-        always share a fold; the order of the samples does not matter.
+        wrong labels by heart. "auto" is 5 inside :class:`~skestnet.AdaptiveWeightRegressor` and
+        None elsewhere. There are at most as many folds as distinct samples. Repeated samples always
+        share a fold; the order of the samples does not matter.
     verbose : int, default=0
         1 shows a progress bar over the folds.
 
@@ -112,7 +113,7 @@ class AdaptiveWeighter(BaseEstimator):
         bias_score: str = "mixture",
         phi1: str | Control = "identity",
         phi2: str | Control = "linear",
-        cv: Any = None,
+        cv: Any = "auto",
         verbose: int = 0,
     ) -> None:
         self.regressor = regressor
@@ -149,11 +150,12 @@ class AdaptiveWeighter(BaseEstimator):
         --------
         >>> from skestnet import AdaptiveWeighter
         >>> AdaptiveWeighter.paper("logg")
-        AdaptiveWeighter(bias_score='minmax', gamma=0.1)
+        AdaptiveWeighter(bias_score='minmax', cv=None, gamma=0.1)
         """
         if label not in list(PAPER_GAMMA):
             raise ValueError(f"label={label!r}: expected one of {sorted(PAPER_GAMMA)}.")
-        return cls(**{"gamma": PAPER_GAMMA[label], "bias_score": "minmax", **params})
+        settings = {"gamma": PAPER_GAMMA[label], "bias_score": "minmax", "cv": None}
+        return cls(**{**settings, **params})
 
     def fit(
         self,

@@ -78,8 +78,8 @@ def errors(regressor, weighter=None):
 def test_weights_are_those_of_the_weighter(weighter, given):
     X, y = line()
     model = AdaptiveWeightRegressor(RecordingRidge(), weighter).fit(X, y, given)
-    same = AdaptiveWeighter(cv=5) if weighter is None else clone(weighter)
-    expected = same.set_params(regressor=Ridge()).fit_transform(X, y, given)
+    same = AdaptiveWeighter() if weighter is None else clone(weighter)
+    expected = same.set_params(regressor=Ridge(), cv=5).fit_transform(X, y, given)
     assert_array_equal(model.sample_weight_, expected)
     assert_array_equal(model.weighter_.transform(X, y), same.transform(X, y))
     product = expected if given is None else given * expected
@@ -135,8 +135,13 @@ def test_weighter_without_a_regressor_takes_the_one_that_is_weighted():
     assert model.weighter_.regressor is not ridge
 
 
+def test_weighter_has_five_folds_unless_it_says_otherwise():
+    for weighter, cv in ((AdaptiveWeighter(gamma=0.1), 5), (AdaptiveWeighter.paper(), None)):
+        assert AdaptiveWeightRegressor(Ridge(), weighter).fit(*line()).weighter_.cv == cv
+
+
 def test_weighter_with_a_regressor_keeps_it():
-    weighter = AdaptiveWeighter(BayesianRidge())
+    weighter = AdaptiveWeighter(BayesianRidge(), cv=3)
     model = AdaptiveWeightRegressor(Ridge(), weighter).fit(*line())
     assert isinstance(model.weighter_.regressor_, BayesianRidge)
     assert isinstance(model.regressor_, Ridge)

@@ -238,7 +238,7 @@ def test_weights_below_or_all_zero_are_refused(value):
 @pytest.mark.parametrize(("label", "gamma"), [("teff", 0.0), ("logg", 0.1)])
 def test_settings_of_the_paper(label, gamma):
     params = AdaptiveWeighter.paper(label).get_params()
-    changed = {"gamma": gamma, "bias_score": "minmax"}
+    changed = {"gamma": gamma, "bias_score": "minmax", "cv": None}
     assert params == {**AdaptiveWeighter().get_params(), **changed}
     assert AdaptiveWeighter.paper().gamma == 0
 
@@ -400,7 +400,7 @@ def test_one_distinct_sample_has_no_folds(cv):
 )
 def test_bad_cv(cv):
     with pytest.raises(
-        ValueError, match=r"(?s)cv=.*expected None, a number of folds of at least 2, or"
+        ValueError, match=r"(?s)cv=.*expected 'auto', None, a number of folds of at least 2, or"
     ):
         AdaptiveWeighter(Ridge(), cv=cv).fit(*line())
 
