@@ -265,7 +265,7 @@ def test_only_ratios_of_weights_matter(lines, small_regressor):
 def test_adaptive_is_the_default_weighter(lines, small_regressor):
     X, y = lines
     named = small_regressor(weighter="adaptive").fit(X, y)
-    given = small_regressor(weighter=AdaptiveWeighter()).fit(X, y)
+    given = small_regressor(weighter=AdaptiveWeighter.paper()).fit(X, y)
     assert_array_equal(named.predict(X), given.predict(X))
     other = small_regressor(weighter=AdaptiveWeighter(gamma=0.9)).fit(X, y)
     assert not np.array_equal(other.sample_weight_, given.sample_weight_)
