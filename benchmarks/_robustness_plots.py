@@ -24,7 +24,7 @@ def plot_degradation(rows: list[dict[str, Any]], path: Path) -> None:
             ax.set_xlabel(f"{metric} of {name} ({unit})")
             ax.set_yticks(range(len(methods)), methods[::-1])
             ax.grid(axis="x", alpha=0.3)
-    axes[0, 0].legend(frameon=False, loc="lower right", fontsize="small")
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     fig.suptitle("Test errors before and after 20% of the training labels were shifted (medians)")
     _save(fig, path)
 
