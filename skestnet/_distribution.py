@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp, ndtr
 from sklearn.utils import check_random_state
 
+from skestnet._quantiles import draws_of_quantiles, even_normals
+from skestnet._region import JointRegion
+
 FloatArray = NDArray[np.float64]
+Part = Literal["total", "epistemic", "aleatoric"]
 
 BISECTIONS = 60
 # Largest number of (row, component, component) triples held in memory at once.
@@ -22,8 +28,12 @@ class PredictiveDistribution:
     The distribution of a sample is the mixture ``1/T sum_t N(loc_t, scale_t**2)``. Monte Carlo
     dropout gives draws of scale zero; a normal distribution is a single draw with its standard
     deviation as scale. Method names are those of scipy's frozen distributions. Arrays have the
-    samples first and, where there are several labels, the labels last; labels are described one
-    by one (their draws stay paired in `rvs` and `loc`).
+    samples first and, where there are several labels, the labels last. Most methods describe
+    labels one by one; `covariance`, `region` and `rvs` describe them together.
+
+    The centres of the components differ by what the model does not know (epistemic uncertainty),
+    their scales are the noise that remains for a given model (aleatoric uncertainty): `var` and
+    `std` give both parts and their total.
 
     Parameters
     ----------
@@ -31,19 +41,24 @@ class PredictiveDistribution:
         Centres of the components.
     scale : array-like, default=0.0
         Standard deviation of each component, at least 0, broadcast to `loc`.
+    correlation : array-like of shape (..., n_outputs, n_outputs), default=None
+        Correlation of the labels within each component, broadcast to the components. None stands
+        for labels whose errors are independent within a component.
 
     Attributes
     ----------
     loc, scale : ndarray of the shape of the given `loc`
         The components.
+    correlation : ndarray of shape (n_samples, n_draws, n_outputs, n_outputs) or None
+        Their correlations.
     shape : tuple
         Shape of a prediction, (n_samples,) or (n_samples, n_outputs).
 
     Raises
     ------
     ValueError
-        If `loc` has neither two nor three dimensions, or a component is not finite or its scale
-        negative.
+        If `loc` has neither two nor three dimensions, a component is not finite or its scale
+        negative, or `correlation` does not hold correlation matrices of the labels.
 
     Examples
     --------
@@ -56,9 +71,20 @@ class PredictiveDistribution:
     >>> normal = PredictiveDistribution([[8.0]], scale=0.1)
     >>> normal.ppf(0.975).round(3)
     array([8.196])
+
+    Two labels whose errors are correlated:
+
+    >>> joint = PredictiveDistribution([[[9000.0, 8.0]]], [500.0, 0.1], [[1, 0.6], [0.6, 1]])
+    >>> joint.covariance()
+    array([[[2.5e+05, 3.0e+01],
+            [3.0e+01, 1.0e-02]]])
+    >>> joint.region(0.68).contains([[9400.0, 8.1]])
+    array([ True])
     """
 
-    def __init__(self, loc: ArrayLike, scale: ArrayLike = 0.0) -> None:
+    def __init__(
+        self, loc: ArrayLike, scale: ArrayLike = 0.0, correlation: ArrayLike | None = None
+    ) -> None:
         self.loc = np.asarray(loc, dtype=np.float64)
         if self.loc.ndim not in (2, 3) or self.loc.shape[1] == 0:
             raise ValueError(
@@ -71,6 +97,7 @@ class PredictiveDistribution:
             raise ValueError("loc or scale holds NaN or infinite values: expected finite numbers.")
         if (self.scale < 0).any():
             raise ValueError(f"scale holds {self.scale.min():.3g}: expected values of at least 0.")
+        self.correlation = _checked_correlation(correlation, self.loc.shape)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -93,10 +120,88 @@ class PredictiveDistribution:
             raise TypeError(
                 "Only samples can be selected: use dist[rows], and output(k) for a label."
             )
-        return PredictiveDistribution(self.loc[rows], self.scale[rows])
+        correlation = None if self.correlation is None else self.correlation[rows]
+        return PredictiveDistribution(self.loc[rows], self.scale[rows], correlation)
 
     def __repr__(self) -> str:
         return f"PredictiveDistribution(shape={self.shape}, n_draws={self.n_draws})"
+
+    @classmethod
+    def from_quantiles(
+        cls, values: ArrayLike, levels: ArrayLike, n_draws: int = 200
+    ) -> PredictiveDistribution:
+        """Describe distributions of which some quantiles are known.
+
+        Between the known quantiles, and beyond the outermost ones, the quantile function is a
+        straight line on normal probability paper. Quantiles that cross are sorted (Chernozhukov,
+        Fernandez-Val and Galichon 2010).
+
+        Parameters
+        ----------
+        values : array-like of shape (n_samples, n_levels) or (n_samples, n_levels, n_outputs)
+            Quantiles.
+        levels : array-like of shape (n_levels,)
+            Their probabilities, increasing, in (0, 1); at least two.
+        n_draws : int, default=200
+            Number of evenly spaced quantiles that stand for the distribution.
+
+        Returns
+        -------
+        PredictiveDistribution
+            Draws of scale zero, sorted.
+
+        Raises
+        ------
+        ValueError
+            If `levels` are not at least two increasing probabilities, or do not match `values`.
+
+        References
+        ----------
+        Chernozhukov, Fernandez-Val and Galichon (2010), Econometrica 78, 1093.
+
+        Examples
+        --------
+        >>> from skestnet import PredictiveDistribution
+        >>> dist = PredictiveDistribution.from_quantiles([[7.9, 8.0, 8.2]], [0.16, 0.5, 0.84])
+        >>> dist.ppf(0.84).round(2)
+        array([8.2])
+        """
+        return cls(draws_of_quantiles(values, levels, n_draws))
+
+    @classmethod
+    def mixture(cls, distributions: Sequence[PredictiveDistribution]) -> PredictiveDistribution:
+        """Mix distributions of the same samples, each with the same weight, as ensembles do.
+
+        Parameters
+        ----------
+        distributions : sequence of PredictiveDistribution
+            Distributions of the same shape; numbers of draws may differ.
+
+        Returns
+        -------
+        PredictiveDistribution
+            The mixtures. How far the members' means differ is part of the epistemic variance.
+
+        Raises
+        ------
+        ValueError
+            If there are none, or their shapes differ.
+        """
+        members = list(distributions)
+        shapes = sorted({member.shape for member in members})
+        if len(shapes) != 1:
+            raise ValueError(f"distributions of shapes {shapes}: expected some, of one shape.")
+        # Components are equally likely: members with fewer of them repeat theirs.
+        n_draws = math.lcm(*(member.n_draws for member in members))
+        repeated = [member._repeat(n_draws // member.n_draws) for member in members]
+        loc, scale = (
+            np.concatenate([getattr(member, name) for member in repeated], axis=1)
+            for name in ("loc", "scale")
+        )
+        if all(member.correlation is None for member in repeated):
+            return cls(loc, scale)
+        correlation = np.concatenate([member._own_correlation() for member in repeated], axis=1)
+        return cls(loc, scale, correlation)
 
     def output(self, k: int) -> PredictiveDistribution:
         """Select a label.
@@ -129,7 +234,13 @@ class PredictiveDistribution:
             The transformed distributions.
         """
         factor = np.asarray(factor, dtype=np.float64)
-        return PredictiveDistribution(self.loc * factor + offset, self.scale * np.abs(factor))
+        correlation = self.correlation
+        if correlation is not None:
+            sign = np.broadcast_to(np.where(factor < 0, -1.0, 1.0), self.loc.shape[-1:])
+            correlation = correlation * np.outer(sign, sign)
+        return PredictiveDistribution(
+            self.loc * factor + offset, self.scale * np.abs(factor), correlation
+        )
 
     def mean(self) -> FloatArray:
         """Compute means (eq. 20).
@@ -141,28 +252,135 @@ class PredictiveDistribution:
         """
         return self.loc.mean(axis=1)
 
-    def var(self) -> FloatArray:
+    def var(self, part: Part = "total") -> FloatArray:
         """Compute variances (eq. 21): of the draws, over T - 1, plus the components' own.
+
+        Parameters
+        ----------
+        part : {"total", "epistemic", "aleatoric"}, default="total"
+            "epistemic" is the variance of the components' centres, "aleatoric" the mean of their
+            own variances, and the total their sum.
 
         Returns
         -------
         ndarray of shape `shape`
             Variances.
-        """
-        within = (self.scale**2).mean(axis=1)
-        if self.n_draws == 1:
-            return within
-        return self.loc.var(axis=1, ddof=1) + within
 
-    def std(self) -> FloatArray:
+        Raises
+        ------
+        ValueError
+            If `part` is none of the three.
+        """
+        if part not in ("total", "epistemic", "aleatoric"):
+            raise ValueError(f"part={part!r}: expected 'total', 'epistemic' or 'aleatoric'.")
+        within = (self.scale**2).mean(axis=1)
+        if part == "aleatoric":
+            return within
+        between = np.zeros_like(within) if self.n_draws == 1 else self.loc.var(axis=1, ddof=1)
+        return between if part == "epistemic" else between + within
+
+    def std(self, part: Part = "total") -> FloatArray:
         """Compute standard deviations.
+
+        Parameters
+        ----------
+        part : {"total", "epistemic", "aleatoric"}, default="total"
+            What they are of, as in `var`; the squares of the two parts add up to that of the total.
 
         Returns
         -------
         ndarray of shape `shape`
             Standard deviations.
+
+        Raises
+        ------
+        ValueError
+            If `part` is none of the three.
         """
-        return np.sqrt(self.var())
+        return np.sqrt(self.var(part))
+
+    def covariance(self, part: Part = "total") -> FloatArray:
+        """Compute the covariances of the labels.
+
+        Parameters
+        ----------
+        part : {"total", "epistemic", "aleatoric"}, default="total"
+            What they are of, as in `var`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_outputs, n_outputs)
+            Covariance matrices; on their diagonals are the variances.
+
+        Raises
+        ------
+        ValueError
+            If `part` is none of the three.
+        """
+        shape = (len(self), self.n_draws, -1)
+        loc, scale = self.loc.reshape(shape), self.scale.reshape(shape)
+        covariance = _diagonal(self.var(part).reshape(len(self), -1))
+        off = ~np.eye(loc.shape[2], dtype=bool)
+        if part != "aleatoric" and self.n_draws > 1:
+            centred = loc - loc.mean(axis=1, keepdims=True)
+            between = np.einsum("ntj,ntk->njk", centred, centred) / (self.n_draws - 1)
+            covariance += between * off
+        if part != "epistemic" and self.correlation is not None:
+            within = np.einsum("ntj,ntk,ntjk->njk", scale, scale, self.correlation)
+            covariance += within * off / self.n_draws
+        return covariance
+
+    def region(self, confidence: float = 0.68) -> JointRegion:
+        """Compute the joint region of all labels: an ellipse, or an ellipsoid of more than two.
+
+        Its centre and shape are the mean and the covariance. Its size is such that the
+        distribution, which need not be normal, has the probability `confidence` inside.
+
+        Parameters
+        ----------
+        confidence : float, default=0.68
+            Probability inside, in (0, 1).
+
+        Returns
+        -------
+        JointRegion
+            One region for each sample.
+
+        Raises
+        ------
+        ValueError
+            If `confidence` is not in (0, 1), or a label has no spread.
+        """
+        if not 0 < confidence < 1:
+            raise ValueError(f"confidence={confidence!r}: expected a probability, such as 0.68.")
+        draws = self if self._is_draws() else self.as_draws()
+        points = draws.loc.reshape(len(self), draws.n_draws, -1)
+        return JointRegion.around(self._flat(self.mean()), self.covariance(), points, confidence)
+
+    def as_draws(self, n_draws: int = 1000) -> PredictiveDistribution:
+        """Replace components by draws of scale zero, evenly spread and not random.
+
+        For what takes draws only, such as a transformation that bends. What is epistemic and what
+        aleatoric can no longer be told.
+
+        Parameters
+        ----------
+        n_draws : int, default=1000
+            Number of draws, rounded up to a multiple of the number of components.
+
+        Returns
+        -------
+        PredictiveDistribution
+            Draws, the same quasi-random points of the components for each sample.
+        """
+        per_component = -(-n_draws // self.n_draws)
+        n_outputs = self._flat(self.mean()).shape[1]
+        # Successive points are far apart: each component takes every n_draws-th of them.
+        normal = even_normals(per_component * self.n_draws, n_outputs)
+        normal = normal.reshape(1, per_component, self.n_draws, n_outputs)
+        loc, scale = (self._split(x)[:, np.newaxis] for x in (self.loc, self.scale))
+        draws = loc + scale * self._correlated(normal, np.s_[:, np.newaxis])
+        return PredictiveDistribution(draws.reshape(len(self), -1, *self.loc.shape[2:]))
 
     def cdf(self, y: ArrayLike) -> FloatArray:
         """Compute the probability of values up to `y`.
@@ -254,7 +472,7 @@ class PredictiveDistribution:
         return self.ppf((1 - confidence) / 2), self.ppf((1 + confidence) / 2)
 
     def rvs(self, size: int = 1, random_state: Any = None) -> FloatArray:
-        """Draw random values; those of several labels come from the same component.
+        """Draw random values; those of several labels are drawn together.
 
         Parameters
         ----------
@@ -272,7 +490,8 @@ class PredictiveDistribution:
         component = rng.randint(self.n_draws, size=(len(self), size))
         rows = np.arange(len(self))[:, None]
         loc, scale = self.loc[rows, component], self.scale[rows, component]
-        return loc + scale * rng.standard_normal(loc.shape)
+        normal = self._correlated(rng.standard_normal(loc.shape), np.s_[rows, component])
+        return loc + scale * normal
 
     def crps(self, y: ArrayLike) -> FloatArray:
         """Compute continuous ranked probability scores, in the units of `y`; less is better.
@@ -309,6 +528,39 @@ class PredictiveDistribution:
                 f"y has shape {values.shape}: expected one that broadcasts to {self.shape}."
             ) from error
 
+    def _repeat(self, times: int) -> PredictiveDistribution:
+        if times == 1:
+            return self
+        correlation = self.correlation
+        if correlation is not None:
+            correlation = np.repeat(correlation, times, axis=1)
+        loc, scale = (np.repeat(array, times, axis=1) for array in (self.loc, self.scale))
+        return PredictiveDistribution(loc, scale, correlation)
+
+    def _own_correlation(self) -> FloatArray:
+        if self.correlation is not None:
+            return self.correlation
+        n_outputs = self.loc.shape[2]
+        return np.broadcast_to(np.eye(n_outputs), (*self.loc.shape, n_outputs))
+
+    def _is_draws(self) -> bool:
+        return not self.scale.any()
+
+    def _flat(self, values: FloatArray) -> FloatArray:
+        """Bring one value for each sample and label to two dimensions."""
+        return values.reshape(len(self), -1)
+
+    def _split(self, components: FloatArray) -> FloatArray:
+        """Bring components to three dimensions, also where there is one label."""
+        return components.reshape(len(self), self.n_draws, -1)
+
+    def _correlated(self, normal: FloatArray, components: Any) -> FloatArray:
+        """Correlate standard normal values of some components."""
+        if self.correlation is None:
+            return normal
+        factor = _cholesky(self.correlation)[components]
+        return np.einsum("...jk,...k->...j", factor, normal)
+
     def _kernel_width(self) -> FloatArray:
         """Return Scott's bandwidth where all components of a sample are without error, else 0."""
         if self.n_draws == 1:
@@ -329,6 +581,45 @@ class PredictiveDistribution:
         rows = max(1, MAX_TRIPLES // (self.n_draws**2 * int(np.prod(self.shape[1:]))))
         blocks = (slice(i, i + rows) for i in range(0, len(self), rows))
         return np.concatenate([_pairwise(self.loc[block], self.scale[block]) for block in blocks])
+
+
+def _checked_correlation(
+    correlation: ArrayLike | None, shape: tuple[int, ...]
+) -> FloatArray | None:
+    if correlation is None:
+        return None
+    given = np.asarray(correlation, dtype=np.float64)
+    if len(shape) == 2:
+        raise ValueError("correlation was given, but loc has one label: expected None.")
+    n_outputs = shape[2]
+    if given.ndim < 2 or given.shape[-2:] != (n_outputs, n_outputs):
+        raise ValueError(
+            f"correlation has shape {given.shape}: expected (..., {n_outputs}, {n_outputs}), one "
+            "matrix for all components, or something that broadcasts to them."
+        )
+    diagonal = np.diagonal(given, axis1=-2, axis2=-1)
+    symmetric = np.allclose(given, np.swapaxes(given, -1, -2))
+    if not (np.allclose(diagonal, 1) and symmetric and (np.abs(given) <= 1 + 1e-9).all()):
+        raise ValueError(
+            "correlation holds matrices that are no correlations: expected symmetric ones with 1 "
+            "on the diagonal and values between -1 and 1."
+        )
+    return np.broadcast_to(given, (*shape, n_outputs))
+
+
+def _cholesky(correlation: FloatArray) -> FloatArray:
+    try:
+        # A correlation of one exactly is allowed; the tiny addition lets it have a factor.
+        regular = correlation + 1e-12 * np.eye(correlation.shape[-1])
+        return np.asarray(np.linalg.cholesky(regular), dtype=np.float64)
+    except np.linalg.LinAlgError as error:
+        raise ValueError(
+            "correlation holds matrices that are no correlations: they are not positive definite."
+        ) from error
+
+
+def _diagonal(variance: FloatArray) -> FloatArray:
+    return variance[..., np.newaxis] * np.eye(variance.shape[-1])
 
 
 def _component_cdf(y: FloatArray, loc: FloatArray, scale: FloatArray) -> FloatArray:

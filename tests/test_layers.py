@@ -24,6 +24,8 @@ TORCH_FREE = (
     "_weights.py",
     "_labels.py",
     "_distribution.py",
+    "_quantiles.py",
+    "_region.py",
     "_rows.py",
 )
 WITH_TORCH = {"torch", "skorch", "skestnet.nn", "skestnet._training", "skestnet._estnet"}

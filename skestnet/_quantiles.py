@@ -1,0 +1,53 @@
+"""Even spacing in place of chance: quantiles as draws, and normal points that fill the space."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
+
+FloatArray = NDArray[np.float64]
+
+
+def draws_of_quantiles(values: ArrayLike, levels: ArrayLike, n_draws: int) -> FloatArray:
+    """Turn quantiles (n_samples, n_levels[, n_outputs]) into n_draws evenly spaced ones.
+
+    On normal probability paper, where a normal distribution is a straight line, the quantile
+    function is taken for straight between the known quantiles and beyond them.
+    """
+    known = np.asarray(values, dtype=np.float64)
+    probability = np.asarray(levels, dtype=np.float64)
+    _check_levels(probability)
+    if known.ndim not in (2, 3) or known.shape[1] != len(probability):
+        raise ValueError(
+            f"values has shape {known.shape} for {len(probability)} levels: expected "
+            "(n_samples, n_levels) or (n_samples, n_levels, n_outputs)."
+        )
+    known = np.sort(known, axis=1)
+    paper = ndtri(probability)
+    wanted = ndtri((np.arange(n_draws) + 0.5) / n_draws)
+    right = np.clip(np.searchsorted(paper, wanted), 1, len(paper) - 1)
+    share = (wanted - paper[right - 1]) / (paper[right] - paper[right - 1])
+    share = share.reshape(-1, *[1] * (known.ndim - 2))
+    return known[:, right - 1] * (1 - share) + known[:, right] * share
+
+
+def even_normals(n_points: int, n_outputs: int) -> FloatArray:
+    """Compute standard normal points (n_points, n_outputs), evenly spread and not random.
+
+    The first coordinate rises; the others jump by irrational steps (a Kronecker sequence). Each
+    takes the same, equally likely values, so that the marginal distributions are exact.
+    """
+    index = np.arange(n_points)
+    steps = [1 / n_points, *np.sqrt(np.arange(2, 2 * n_outputs, 2) + 0.5)]
+    place = np.outer(index, steps[:n_outputs]) % 1.0
+    rank = place.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
+    return ndtri((rank + 0.5) / n_points)
+
+
+def _check_levels(levels: FloatArray) -> None:
+    increasing = levels.ndim == 1 and len(levels) > 1 and (np.diff(levels) > 0).all()
+    if not (increasing and levels[0] > 0 and levels[-1] < 1):
+        raise ValueError(
+            f"levels={levels!r}: expected at least two increasing probabilities between 0 and 1."
+        )
