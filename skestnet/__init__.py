@@ -1,9 +1,11 @@
 """Physical parameters with intervals from poor-quality spectra, as scikit-learn estimators."""
 
+from skestnet._calibrated import CalibratedRegressor
 from skestnet._distribution import PredictiveDistribution
 from skestnet._estnet import EstNetRegressor
 from skestnet._mlp import AdaptiveMLPRegressor
 from skestnet._predict_dist import predict_dist
+from skestnet._region import JointRegion
 from skestnet._weight_regressor import AdaptiveWeightRegressor
 from skestnet._weighter import AdaptiveWeighter
 from skestnet._weights import adaptive_weights
@@ -14,7 +16,9 @@ __all__ = [
     "AdaptiveMLPRegressor",
     "AdaptiveWeightRegressor",
     "AdaptiveWeighter",
+    "CalibratedRegressor",
     "EstNetRegressor",
+    "JointRegion",
     "PredictiveDistribution",
     "adaptive_weights",
     "predict_dist",

@@ -43,6 +43,13 @@ class EstNetRegressor(TwoStageRegressor):
         (Teff) and 0.75 (log g).
     huber_delta : float, default=1.0
         Residual, in standard deviations of the labels, from which the loss grows linearly (eq. 9).
+    noise : {"constant", "heteroscedastic", "none"}, default="constant"
+        What is added to the spread of the draws, so that intervals cover labels: noise of the same
+        width for all spectra, measured on the validation samples (the training samples if there
+        are none: too narrow); or noise whose width and correlation a second head of the network
+        estimates for each spectrum, trained together with it by
+        :class:`~skestnet.nn.BetaNLLLoss` in place of the Huber loss, and scaled on the validation
+        samples. "none" is the paper: the draws alone, which usually spread too little.
     weighter : {"adaptive"} or AdaptiveWeighter or None, default="adaptive"
         How the second stage weighs samples: "adaptive" is the paper's ``AdaptiveWeighter.paper()``.
         ``AdaptiveWeighter()`` withstands many grossly wrong labels better and costs more where
@@ -96,8 +103,8 @@ class EstNetRegressor(TwoStageRegressor):
     Attributes
     ----------
     net_ : skorch.NeuralNet
-        The trained net; `net_.module_` is the :class:`~skestnet.nn.EstNet`. It sees
-        standardised labels.
+        The trained net; `net_.module_` is the :class:`~skestnet.nn.EstNet`, or with heteroscedastic
+        noise a :class:`~skestnet.nn.WithNoise` around it. It sees standardised labels.
     history_ : list of dict
         For each epoch: stage, train_loss, valid_loss (None without validation samples), lr and
         seconds. The losses of the second stage are weighted, so they are not to be compared with
@@ -105,6 +112,13 @@ class EstNetRegressor(TwoStageRegressor):
     sample_weight_ : ndarray of shape (n_samples,)
         Adaptive weight of each sample passed to `fit`, found after the first stage (ones without
         a second stage). Samples of `sample_weight` zero have weight zero.
+    noise_scale_ : ndarray of shape (n_outputs,)
+        Standard deviation of the constant noise, in units of `label_scale_`; of heteroscedastic
+        noise, the factor by which the validation samples widen what the second head says. Zeros
+        without noise.
+    noise_correlation_ : ndarray of shape (n_outputs, n_outputs)
+        Correlation of the labels' residuals on the validation samples, standardised by the noise.
+        It is that of constant noise.
     n_iter_ : int
         Number of epochs run, both stages together.
     preprocess_ : transformer or None
@@ -127,8 +141,9 @@ class EstNetRegressor(TwoStageRegressor):
     that the result depends neither on the order of the samples nor on whether a sample is repeated
     or has weight two.
 
-    Monte Carlo dropout measures what the network does not know, not the noise of the labels:
-    its intervals are usually too narrow.
+    Monte Carlo dropout measures what the network does not know, not the noise of the labels: by
+    itself (``noise="none"``) its intervals are usually too narrow. With noise they are about right
+    on average; :class:`~skestnet.CalibratedRegressor` makes sure.
 
     References
     ----------
@@ -163,6 +178,7 @@ class EstNetRegressor(TwoStageRegressor):
         width: int = 16,
         dropout: float = 0.2,
         huber_delta: float = 1.0,
+        noise: str = "constant",
         weighter: Any = "adaptive",
         max_epochs: int = 15,
         batch_size: int = 32,
@@ -184,6 +200,7 @@ class EstNetRegressor(TwoStageRegressor):
         self.width = width
         self.dropout = dropout
         self.huber_delta = huber_delta
+        self.noise = noise
         self.weighter = weighter
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -235,8 +252,8 @@ class EstNetRegressor(TwoStageRegressor):
         if label not in PAPER:
             raise ValueError(f"label={label!r}: expected one of {sorted(PAPER)}.")
         weighter = AdaptiveWeighter.paper(label)
-        settings = {"width": 64, "weighter": weighter, "max_epochs": 100, **PAPER[label]}
-        return cls(**{**settings, **params})
+        settings = {"width": 64, "noise": "none", "weighter": weighter, "max_epochs": 100}
+        return cls(**{**settings, **PAPER[label], **params})
 
     def _module(self) -> tuple[type[nn.Module], dict[str, Any]]:
         return EstNet, {"depth": self.depth, "width": self.width}

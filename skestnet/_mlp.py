@@ -30,6 +30,13 @@ class AdaptiveMLPRegressor(TwoStageRegressor):
         Probability of dropping a feature before the last layer, in [0, 1).
     huber_delta : float, default=1.0
         Residual, in standard deviations of the labels, from which the loss grows linearly (eq. 9).
+    noise : {"constant", "heteroscedastic", "none"}, default="constant"
+        What is added to the spread of the draws, so that intervals cover labels: noise of the same
+        width for all spectra, measured on the validation samples (the training samples if there
+        are none: too narrow); or noise whose width and correlation a second head of the network
+        estimates for each spectrum, trained together with it by
+        :class:`~skestnet.nn.BetaNLLLoss` in place of the Huber loss, and scaled on the validation
+        samples. "none" is the paper: the draws alone, which usually spread too little.
     weighter : {"adaptive"} or AdaptiveWeighter or None, default="adaptive"
         How the second stage weighs samples: "adaptive" is the paper's ``AdaptiveWeighter.paper()``.
         ``AdaptiveWeighter()`` withstands many grossly wrong labels better and costs more where
@@ -83,8 +90,8 @@ class AdaptiveMLPRegressor(TwoStageRegressor):
     Attributes
     ----------
     net_ : skorch.NeuralNet
-        The trained net; `net_.module_` is the :class:`~skestnet.nn.MLP`. It sees
-        standardised labels.
+        The trained net; `net_.module_` is the :class:`~skestnet.nn.MLP`, or with heteroscedastic
+        noise a :class:`~skestnet.nn.WithNoise` around it. It sees standardised labels.
     history_ : list of dict
         For each epoch: stage, train_loss, valid_loss (None without validation samples), lr and
         seconds. The losses of the second stage are weighted, so they are not to be compared with
@@ -92,6 +99,13 @@ class AdaptiveMLPRegressor(TwoStageRegressor):
     sample_weight_ : ndarray of shape (n_samples,)
         Adaptive weight of each sample passed to `fit`, found after the first stage (ones without
         a second stage). Samples of `sample_weight` zero have weight zero.
+    noise_scale_ : ndarray of shape (n_outputs,)
+        Standard deviation of the constant noise, in units of `label_scale_`; of heteroscedastic
+        noise, the factor by which the validation samples widen what the second head says. Zeros
+        without noise.
+    noise_correlation_ : ndarray of shape (n_outputs, n_outputs)
+        Correlation of the labels' residuals on the validation samples, standardised by the noise.
+        It is that of constant noise.
     n_iter_ : int
         Number of epochs run, both stages together.
     preprocess_ : transformer or None
@@ -130,6 +144,7 @@ class AdaptiveMLPRegressor(TwoStageRegressor):
         hidden_layer_sizes: Sequence[int] = (256, 128, 64),
         dropout: float = 0.2,
         huber_delta: float = 1.0,
+        noise: str = "constant",
         weighter: Any = "adaptive",
         max_epochs: int = 15,
         batch_size: int = 32,
@@ -150,6 +165,7 @@ class AdaptiveMLPRegressor(TwoStageRegressor):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.dropout = dropout
         self.huber_delta = huber_delta
+        self.noise = noise
         self.weighter = weighter
         self.max_epochs = max_epochs
         self.batch_size = batch_size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from functools import partial
 from numbers import Integral, Real
@@ -20,6 +20,7 @@ from torch import nn
 from skestnet._augment import Augment, Preparation, check_augment, nan_explained
 from skestnet._distribution import PredictiveDistribution
 from skestnet._labels import LabelScale
+from skestnet._noise import NOISES, correlation_of, noise_factor
 from skestnet._rows import CanonicalRows, canonical_rows
 from skestnet._training import (
     StageSettings,
@@ -33,7 +34,9 @@ from skestnet._training import (
 )
 from skestnet._weighter import AdaptiveWeighter
 from skestnet._weights import check_weight
+from skestnet.nn import BetaNLLLoss, WeightedHuberLoss, WithNoise
 from skestnet.nn._dropout import dropout_moments, thinned_heads
+from skestnet.nn._noise import noise_columns
 
 FloatArray = NDArray[np.float64]
 
@@ -61,6 +64,7 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
 
     dropout: float
     huber_delta: float
+    noise: str
     weighter: Any
     max_epochs: int
     batch_size: int
@@ -137,8 +141,11 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
         preparation = self._preparation(augment, flux[rows.source[train]], seed, warm)
         samples = _samples(flux, rows, standardised[rows.source], preparation, seed)
         weights = self._train(samples, train, valid, weighter, seed, warm)
-        self.preprocess_ = preparation.transformer
         self.label_mean_, self.label_scale_ = scale
+        # Training residuals are too small, but all there is without validation samples.
+        aside = samples.reweighted(weights).subset(valid if len(valid) else train)
+        self.noise_scale_, self.noise_correlation_ = self._measure_noise(aside)
+        self.preprocess_ = preparation.transformer
         self._y_ndim, self._draw_seed = target.ndim, draw_seed
         self.sample_weight_ = np.where(rows.inverse >= 0, weights[rows.inverse], 0.0)
         self.history_ = [_epoch_record(epoch) for epoch in self.net_.history if "stage" in epoch]
@@ -148,8 +155,9 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
     def predict(
         self, X: ArrayLike, return_std: bool = False
     ) -> FloatArray | tuple[FloatArray, FloatArray]:
-        """Estimate labels, and the standard deviation that Monte Carlo dropout gives them.
+        """Estimate labels, and their standard deviations.
 
+        Those are of Monte Carlo dropout and, as `noise` says, of the noise of the labels together.
         Both are exact: the limit of infinitely many draws.
 
         Parameters
@@ -174,21 +182,23 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
             If `X` is not finite (NaN may pass with `preprocess`) or has another number of pixels
             than in `fit`.
         """
-        flux = self._check_flux(X)
-        moments = map_features(self.net_, flux, partial(dropout_moments, self.net_.module_.output))
+        moments, noise_std, _ = self._apply(self._moments, self._check_flux(X))
         mean, variance = np.split(moments, 2, axis=1)
         y_pred = self._shape_like_y(mean * self.label_scale_ + self.label_mean_)
         if not return_std:
             return y_pred
-        return y_pred, self._shape_like_y(np.sqrt(variance) * self.label_scale_)
+        std = np.sqrt(variance + (self.noise_scale_ * noise_std) ** 2)
+        return y_pred, self._shape_like_y(std * self.label_scale_)
 
     def predict_dist(
         self, X: ArrayLike, n_draws: int | None = None, random_state: Any = None
     ) -> PredictiveDistribution:
-        """Draw predictive distributions by Monte Carlo dropout (eqs. 20, 21).
+        """Draw predictive distributions by Monte Carlo dropout (eqs. 20, 21), with noise.
 
         A draw is one thinned network, the same for every spectrum. Nothing before the dropout is
-        random, so the costly part of the network is computed once.
+        random, so the costly part of the network is computed once. The draws' spread is the
+        epistemic part of the uncertainty; each has the noise that `noise` asks for, the aleatoric
+        part.
 
         Parameters
         ----------
@@ -219,9 +229,53 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
         output = self.net_.module_.output
         uniform = rng.random_sample((n_draws, output.linear.in_features))
         heads = thinned_heads(output, torch.from_numpy(uniform))
-        draws = map_features(self.net_, flux, heads).reshape(len(flux), n_draws, -1)
-        draws = draws * self.label_scale_ + self.label_mean_
-        return PredictiveDistribution(draws[..., 0] if self._y_ndim == 1 else draws)
+        draws, noise_std, correlation = self._apply(heads, flux)
+        draws = draws.reshape(len(flux), n_draws, -1) * self.label_scale_ + self.label_mean_
+        scale = noise_std * self.noise_scale_ * self.label_scale_
+        if self._y_ndim == 1:
+            return PredictiveDistribution(draws[..., 0], scale)
+        # The noise is the same for all draws.
+        return PredictiveDistribution(draws, scale[:, np.newaxis], correlation[:, np.newaxis])
+
+    def _moments(self, h: torch.Tensor) -> torch.Tensor:
+        return dropout_moments(self.net_.module_.output, h)
+
+    def _apply(
+        self,
+        head: Callable[[torch.Tensor], torch.Tensor],
+        X: NDArray[np.float32],
+        index: NDArray[np.intp] | None = None,
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Apply a head to the features of spectra; return with it what the noise looks like.
+
+        The noise is described by standard deviations (n_samples, n_outputs), which have yet to be
+        multiplied by `noise_scale_`, and correlations (n_samples, n_outputs, n_outputs).
+        """
+        module, n_outputs = self.net_.module_, len(self.label_mean_)
+        if not isinstance(module, WithNoise):
+            columns = map_features(self.net_, X, head, index)
+            shape = (len(columns), n_outputs)
+            correlation = np.broadcast_to(self.noise_correlation_, (*shape, n_outputs))
+            return columns, np.ones(shape), correlation
+        noise = noise_columns(module.noise)
+        columns = map_features(
+            self.net_, X, lambda h: torch.cat([head(h), noise(h)], dim=1), index
+        )
+        ends = [-n_outputs * (n_outputs + 1), -(n_outputs**2)]
+        own, std, correlation = np.split(columns, ends, axis=1)
+        return own, std, correlation.reshape(-1, n_outputs, n_outputs)
+
+    def _measure_noise(self, samples: WeightedRows) -> tuple[FloatArray, FloatArray]:
+        """Fit the width of the noise, and its correlation where it is the same for all spectra."""
+        labels = samples.y.numpy().astype(np.float64)
+        self.noise_correlation_ = np.eye(labels.shape[1])
+        if self.noise == "none":
+            return np.zeros(labels.shape[1]), self.noise_correlation_
+        weight = samples.weight.numpy().astype(np.float64)
+        moments, std, _ = self._apply(self._moments, samples.X, samples.index)
+        mean, variance = np.split(moments, 2, axis=1)
+        scale = noise_factor(labels - mean, variance, std, weight)
+        return scale, correlation_of((labels - mean) / std, weight)
 
     def _check_params(self) -> tuple[AdaptiveWeighter | None, Augment | None]:
         for name, (kind, limits) in {**PARAMETER_LIMITS, **self._own_limits}.items():
@@ -231,6 +285,8 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
             check_scalar(value, name, kind, **limits)
         if self.preprocess is not None and not hasattr(self.preprocess, "transform"):
             raise ValueError(f"preprocess={self.preprocess!r}: expected a transformer or None.")
+        if self.noise not in NOISES:
+            raise ValueError(f"noise={self.noise!r}: expected one of {NOISES}.")
         return self._check_weighter(), check_augment(self.augment)
 
     def _check_weighter(self) -> AdaptiveWeighter | None:
@@ -292,10 +348,15 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
     def _build_net(self, samples: WeightedRows, device: str) -> Any:
         module, module_params = self._module()
         shape = {"n_pixels": samples.X.shape[1], "n_outputs": samples.y.shape[1]}
+        params = {**shape, "dropout": self.dropout, **module_params}
+        criterion: nn.Module = WeightedHuberLoss(self.huber_delta)
+        if self.noise == "heteroscedastic":
+            module, params = WithNoise, {"network": module, **params}
+            criterion = BetaNLLLoss()
         return build_net(
             module,
-            module_params={**shape, "dropout": self.dropout, **module_params},
-            huber_delta=self.huber_delta,
+            module_params=params,
+            criterion=criterion,
             batch_size=self.batch_size,
             lr=self.lr,
             weight_decay=self.weight_decay,

@@ -23,8 +23,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm.auto import tqdm
 
-from skestnet.nn import WeightedHuberLoss
-
 # Share of a stage's steps over which the learning rate rises, and its first and last value
 # relative to `lr`.
 WARM_UP = 0.1
@@ -234,7 +232,7 @@ def build_net(
     module: type[nn.Module],
     *,
     module_params: Mapping[str, Any],
-    huber_delta: float,
+    criterion: nn.Module,
     batch_size: int,
     lr: float,
     weight_decay: float,
@@ -244,8 +242,7 @@ def build_net(
     """Build and initialise the skorch net; `net_params` overrides any of its arguments."""
     params: dict[str, Any] = {
         "module": module,
-        "criterion": WeightedHuberLoss,
-        "criterion__delta": huber_delta,
+        "criterion": criterion,
         "optimizer": torch.optim.Adam,
         "optimizer__weight_decay": weight_decay,
         "lr": lr,

@@ -15,6 +15,8 @@ MODULES = [
     "skestnet.spectra",
     "skestnet.templates",
     "skestnet.datasets",
+    "skestnet.metrics",
+    "skestnet.plotting",
 ]
 NO_DEFAULT = inspect.Parameter.empty
 

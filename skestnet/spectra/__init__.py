@@ -6,6 +6,7 @@ from skestnet.spectra._continuum import ContinuumNormalizer
 from skestnet.spectra._cosmic import CosmicRayClipper
 from skestnet.spectra._masks import MaskedPixelImputer, mask_pixels
 from skestnet.spectra._medium import air_from_vacuum, vacuum_from_air
+from skestnet.spectra._noise_level import AddedNoise, estimate_noise, estimate_snr
 from skestnet.spectra._quality import QualityReport, usable_spectra
 from skestnet.spectra._read import SpectrumReadError, read_spectra
 from skestnet.spectra._read._specutils import register_specutils_loader
@@ -14,6 +15,7 @@ from skestnet.spectra._scale import FluxScaler
 from skestnet.spectra._wavelength import lamost_grid
 
 __all__ = [
+    "AddedNoise",
     "BalmerCheck",
     "ContinuumNormalizer",
     "CosmicRayClipper",
@@ -25,6 +27,8 @@ __all__ = [
     "SpectrumReadError",
     "air_from_vacuum",
     "check_balmer_lines",
+    "estimate_noise",
+    "estimate_snr",
     "lamost_grid",
     "mask_pixels",
     "read_spectra",

@@ -1,0 +1,18 @@
+"""Figures of predictive distributions, as displays after scikit-learn's convention.
+
+They need matplotlib: ``pip install "skestnet[plot]"``.
+"""
+
+from skestnet.plotting._distribution import DistributionDisplay
+from skestnet.plotting._joint import JointDistributionDisplay
+from skestnet.plotting._reliability import ReliabilityDisplay
+from skestnet.plotting._snr import SNRDisplay
+from skestnet.plotting._uncertainty import UncertaintyDisplay
+
+__all__ = [
+    "DistributionDisplay",
+    "JointDistributionDisplay",
+    "ReliabilityDisplay",
+    "SNRDisplay",
+    "UncertaintyDisplay",
+]
