@@ -4,6 +4,7 @@ from skestnet._calibrated import CalibratedRegressor
 from skestnet._distribution import PredictiveDistribution
 from skestnet._estnet import EstNetRegressor
 from skestnet._mlp import AdaptiveMLPRegressor
+from skestnet._multi_quantile import MultiQuantileRegressor
 from skestnet._predict_dist import predict_dist
 from skestnet._region import JointRegion
 from skestnet._weight_regressor import AdaptiveWeightRegressor
@@ -19,6 +20,7 @@ __all__ = [
     "CalibratedRegressor",
     "EstNetRegressor",
     "JointRegion",
+    "MultiQuantileRegressor",
     "PredictiveDistribution",
     "adaptive_weights",
     "predict_dist",

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import math
+from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.compose import TransformedTargetRegressor
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skestnet._adapters import LIBRARIES, AdapterTable, NoDistributionError, find_adapter
 from skestnet._distribution import PredictiveDistribution
+from skestnet._quantiles import even_normals
 
 FloatArray = NDArray[np.float64]
 
@@ -25,11 +30,33 @@ PROBED_SIGMAS = 5.0
 def predict_dist(fitted: Any, X: ArrayLike, **params: Any) -> PredictiveDistribution:
     """Predict distributions with a fitted estimator, through what it is wrapped in.
 
-    Pipelines, searches (:class:`~sklearn.model_selection.GridSearchCV` and its like) and
-    :class:`~sklearn.compose.TransformedTargetRegressor` forward `predict` only; this function
-    reaches through them. Other estimators need a `predict_dist` method, or a `predict` with
-    `return_std` as Gaussian processes and Bayesian linear models have; their distributions are
-    then normal.
+    Wrappers forward `predict` only; this function reaches through them and understands:
+
+    - any estimator with a `predict_dist` method, as those of skestnet have;
+    - pipelines, searches (:class:`~sklearn.model_selection.GridSearchCV` and its like) and
+      :class:`~sklearn.frozen.FrozenEstimator`;
+    - :class:`~sklearn.compose.TransformedTargetRegressor`: under an affine transformation of each
+      label the components stay what they are. Under any other, 1000 evenly spread draws are
+      transformed; which part is epistemic and which aleatoric can then no longer be told;
+    - a `predict` that takes `return_std`, as Gaussian processes and Bayesian linear models have:
+      normal distributions;
+    - random forests and extremely randomised trees of scikit-learn: each tree is a draw;
+    - :class:`~sklearn.ensemble.BaggingRegressor` and :class:`~sklearn.ensemble.VotingRegressor`:
+      the mixture of the members' distributions. The prediction of a member without a distribution
+      is a draw;
+    - :class:`~sklearn.multioutput.MultiOutputRegressor`: the distributions of the labels together,
+      without correlation where they are known by quantiles;
+    - NGBoost's `NGBRegressor`, also with `MultivariateNormal`, whose correlations are kept;
+    - CatBoost with the loss 'RMSEWithUncertainty' (with `posterior_sampling=True` virtual
+      ensembles tell the epistemic part; their mean is not quite that of `predict`) or
+      'MultiQuantile';
+    - XGBoost with the objective 'reg:quantileerror' and several levels;
+    - the conformal regressors of MAPIE 1: bounds at the confidence levels given to them are
+      quantiles and the point prediction is the median. One level makes a two-piece normal
+      distribution; several describe more.
+
+    Regressors that estimate a single quantile, such as LightGBM's, go into
+    :class:`~skestnet.MultiQuantileRegressor`.
 
     Parameters
     ----------
@@ -40,7 +67,8 @@ def predict_dist(fitted: Any, X: ArrayLike, **params: Any) -> PredictiveDistribu
         Samples, as `fitted.predict` takes them.
     **params : object
         Passed on to the estimator's `predict_dist`, for example `n_draws` and `random_state`; or
-        to its `predict` beside `return_std`.
+        to its `predict` beside `return_std`; or to the library's own method, for example
+        `virtual_ensembles_count` for CatBoost. Ensembles pass them to each member.
 
     Returns
     -------
@@ -52,7 +80,8 @@ def predict_dist(fitted: Any, X: ArrayLike, **params: Any) -> PredictiveDistribu
     TypeError
         If the estimator at the core can give no distribution.
     ValueError
-        If a target transformation is neither affine nor applied to draws.
+        If the inverse of a target transformation is not finite where the distributions are, or
+        the members of an ensemble have unequal weights.
 
     Examples
     --------
@@ -68,11 +97,16 @@ def predict_dist(fitted: Any, X: ArrayLike, **params: Any) -> PredictiveDistribu
     """
     if hasattr(fitted, "predict_dist"):
         return fitted.predict_dist(X, **params)
+    adapter = find_adapter(fitted, ADAPTERS)
+    if adapter is not None:
+        return adapter(fitted, X, **params)
     predict = getattr(fitted, "predict", None)
     if predict is None or "return_std" not in inspect.signature(predict).parameters:
-        raise TypeError(
+        raise NoDistributionError(
             f"{type(fitted).__name__} gives no distributions: expected an estimator with a "
-            "predict_dist method or predict(X, return_std=True). Teach the function others with "
+            "predict_dist method or predict(X, return_std=True), or another of those that the "
+            "docstring of skestnet.predict_dist lists. Quantile regressors go into "
+            "MultiQuantileRegressor. Teach the function others with "
             "skestnet.predict_dist.register(type)."
         )
     check_is_fitted(fitted)
@@ -92,12 +126,101 @@ def _(fitted: BaseSearchCV, X: ArrayLike, **params: Any) -> PredictiveDistributi
 
 
 @predict_dist.register
+def _(fitted: FrozenEstimator, X: ArrayLike, **params: Any) -> PredictiveDistribution:
+    return predict_dist(fitted.estimator, X, **params)
+
+
+# Ensembles
+
+
+def _bagging(fitted: Any, X: ArrayLike, **params: Any) -> PredictiveDistribution:
+    check_is_fitted(fitted)
+    checked = validate_data(
+        fitted,
+        X,
+        reset=False,
+        accept_sparse=["csr", "csc"],
+        dtype=None,
+        ensure_all_finite=False,
+    )
+    members = zip(fitted.estimators_, fitted.estimators_features_, strict=True)
+    return PredictiveDistribution.mixture(
+        [_member(member, checked[:, features], params) for member, features in members]
+    )
+
+
+def _voting(fitted: Any, X: ArrayLike, **params: Any) -> PredictiveDistribution:
+    check_is_fitted(fitted)
+    weights = fitted._weights_not_none
+    if weights is not None and np.ptp(weights) > 0:
+        raise ValueError(
+            f"VotingRegressor(weights={fitted.weights!r}): expected None or equal weights, since "
+            "the components of a PredictiveDistribution are equally likely. For whole-numbered "
+            "weights, mix the members by hand, each as often as its weight: "
+            "PredictiveDistribution.mixture([a, a, b])."
+        )
+    return PredictiveDistribution.mixture(
+        [_member(member, X, params) for member in fitted.estimators_]
+    )
+
+
+def _member(fitted: Any, X: Any, params: dict[str, Any]) -> PredictiveDistribution:
+    """Predict by a member of an ensemble, which need not have distributions: it is one of many."""
+    try:
+        return predict_dist(fitted, X, **params)
+    except NoDistributionError as error:
+        if params:
+            raise TypeError(
+                f"{type(fitted).__name__}, a member of the ensemble, gives no distributions and "
+                f"cannot be passed {', '.join(params)}: leave such parameters out."
+            ) from error
+        return PredictiveDistribution(np.expand_dims(fitted.predict(X), 1))
+
+
+def _multi_output(fitted: Any, X: ArrayLike, **params: Any) -> PredictiveDistribution:
+    check_is_fitted(fitted)
+    return _side_by_side([predict_dist(label, X, **params) for label in fitted.estimators_])
+
+
+def _side_by_side(labels: Sequence[PredictiveDistribution]) -> PredictiveDistribution:
+    """Join distributions of one label each; components are paired as they come.
+
+    Quantiles come sorted, and pairing low with low would make labels that were fitted apart depend
+    on each other: theirs are spread evenly.
+    """
+    n_draws = math.lcm(*(label.n_draws for label in labels))
+    order = even_normals(n_draws, len(labels)).argsort(axis=0)
+    joined = []
+    for k, label in enumerate(labels):
+        # Tiles, not repeats: those of coprime numbers of draws make up all pairs.
+        columns = np.arange(n_draws) % label.n_draws
+        if (np.diff(label.loc, axis=1) >= 0).all():
+            columns = columns[order[:, k]]
+        joined.append((label.loc[:, columns], label.scale[:, columns]))
+    loc, scale = (np.stack(parts, axis=2) for parts in zip(*joined, strict=True))
+    return PredictiveDistribution(loc, scale)
+
+
+# Not registered by type, so that a predict_dist method of a subclass comes first.
+ADAPTERS: AdapterTable = {
+    **LIBRARIES,
+    ("sklearn", "BaggingRegressor"): _bagging,
+    ("sklearn", "VotingRegressor"): _voting,
+    ("sklearn", "MultiOutputRegressor"): _multi_output,
+}
+
+
+# Transformed targets
+
+
+@predict_dist.register
 def _(fitted: TransformedTargetRegressor, X: ArrayLike, **params: Any) -> PredictiveDistribution:
     check_is_fitted(fitted)
     inner = _as_trained(fitted, predict_dist(fitted.regressor_, X, **params))
     if not inner.scale.any():
-        return PredictiveDistribution(_inverse(fitted, inner.loc))
-    return _affine(fitted, inner)
+        return _bent(fitted, inner)
+    outer = _affine(fitted, inner)
+    return _bent(fitted, inner.as_draws()) if outer is None else outer
 
 
 def _as_trained(
@@ -109,26 +232,50 @@ def _as_trained(
     return inner
 
 
-def _inverse(fitted: TransformedTargetRegressor, values: FloatArray) -> FloatArray:
-    """Apply the inverse of the target transformation, which may bend draws as it likes."""
-    n_outputs = values.shape[2] if values.ndim == 3 else 1
-    columns = fitted.transformer_.inverse_transform(values.reshape(-1, n_outputs))
-    return np.asarray(columns).reshape(values.shape)
+def _inverse(fitted: TransformedTargetRegressor, points: FloatArray) -> FloatArray:
+    """Apply the inverse of the target transformation to points of shape (n_points, n_labels)."""
+    outer = np.asarray(fitted.transformer_.inverse_transform(points), dtype=np.float64)
+    return outer.reshape(len(points), -1)
+
+
+def _bent(
+    fitted: TransformedTargetRegressor, draws: PredictiveDistribution
+) -> PredictiveDistribution:
+    """Transform draws, which may be bent in any way; labels may be mixed, added or taken away."""
+    points = draws.loc.reshape(len(draws) * draws.n_draws, -1)
+    with np.errstate(all="ignore"):
+        outer = _inverse(fitted, points).reshape(len(draws), draws.n_draws, -1)
+    if not np.isfinite(outer).all():
+        raise ValueError(
+            "The inverse of the target transformation gives NaN or infinity for some draws of the "
+            f"regressor, which lie between {points.min():.3g} and {points.max():.3g}: expected a "
+            "TransformedTargetRegressor whose inverse function is finite there."
+        )
+    single = fitted._training_dim == 1 and outer.shape[2] == 1
+    return PredictiveDistribution(outer[..., 0] if single else outer)
 
 
 def _affine(
     fitted: TransformedTargetRegressor, inner: PredictiveDistribution
-) -> PredictiveDistribution:
-    """Transform smooth distributions, for which the transformation has to be a straight line."""
-    zero, one = (_inverse(fitted, np.full_like(inner.loc[:1], value))[0, 0] for value in (0.0, 1.0))
-    outer = inner.rescale(one - zero, zero)
-    for step in (-PROBED_SIGMAS, 0.0, PROBED_SIGMAS):
-        seen = _inverse(fitted, inner.loc + step * inner.scale)
-        line = outer.loc + step * np.sign(one - zero) * outer.scale
-        if not np.allclose(seen, line, rtol=1e-6, atol=1e-6 * np.ptp(line)):
-            raise ValueError(
-                "TransformedTargetRegressor transforms the labels by a function that is not "
-                "affine, and the regressor gives smooth distributions, not draws. Use an affine "
-                "transformer (StandardScaler), or a regressor that draws (EstNetRegressor)."
-            )
-    return outer
+) -> PredictiveDistribution | None:
+    """Transform components by a straight line for each label; None if it is anything else."""
+    loc, scale = (a.reshape(len(inner), inner.n_draws, -1) for a in (inner.loc, inner.scale))
+    centre = loc.mean(axis=(0, 1))
+    reach = np.abs(loc - centre).max(axis=(0, 1)) + PROBED_SIGMAS * scale.max(axis=(0, 1))
+    reach[reach == 0] = 1.0
+    # One label is moved at a time, which shows whether the transformation mixes them.
+    corners = centre + np.vstack([np.zeros_like(reach), np.diag(reach)])
+    steps = (-PROBED_SIGMAS, 0.0, PROBED_SIGMAS)
+    probed = np.concatenate([corners, *((loc + s * scale).reshape(-1, len(reach)) for s in steps)])
+    # Where an inverse such as exp or sqrt overflows or is not defined, it is no straight line.
+    with np.errstate(all="ignore"):
+        seen = _inverse(fitted, probed)
+        if seen.shape != probed.shape:
+            return None
+        factor = np.diagonal(seen[1 : len(corners)] - seen[0]) / reach
+        offset = seen[0] - factor * centre
+        line = factor * probed + offset
+        straight = np.abs(seen - line) <= 1e-6 * np.ptp(line, axis=0) + 1e-12 * np.abs(line)
+    if not straight.all():
+        return None
+    return inner.rescale(factor, offset) if inner.loc.ndim == 3 else inner.rescale(*factor, *offset)

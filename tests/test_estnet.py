@@ -417,18 +417,19 @@ def head_of(est, X):
     return features, weight, bias, module.output.dropout.p
 
 
-def test_mean_and_standard_deviation_are_the_closed_form(fitted_two, lines):
-    X, _ = lines
-    h, w, b, p = head_of(fitted_two, X)
-    mean, std = fitted_two.predict(X, return_std=True)
+def test_mean_and_standard_deviation_are_the_closed_form(lines, small_regressor):
+    X, y = lines
+    est = small_regressor(noise="none").fit(X, y)
+    h, w, b, p = head_of(est, X)
+    mean, std = est.predict(X, return_std=True)
     for i in range(len(X)):
         for k in range(2):
             variance = p / (1 - p) * sum(w[k, j] ** 2 * h[i, j] ** 2 for j in range(h.shape[1]))
             value = sum(w[k, j] * h[i, j] for j in range(h.shape[1])) + b[k]
-            scale, centre = fitted_two.label_scale_[k], fitted_two.label_mean_[k]
+            scale, centre = est.label_scale_[k], est.label_mean_[k]
             assert mean[i, k] == pytest.approx(centre + scale * value, rel=1e-6)
             assert std[i, k] == pytest.approx(scale * variance**0.5, rel=1e-4)
-    assert_array_equal(fitted_two.predict(X), mean)
+    assert_array_equal(est.predict(X), mean)
     assert (std > 0).all()
 
 
@@ -437,7 +438,9 @@ def wide(line_spectra):
     """Fitted, with as many features before the dropout as make the draws look continuous."""
     X, y = line_spectra(20)
     X = np.tile(X, (1, 8))  # 192 pixels, 12 features
-    est = EstNetRegressor(depth=12, width=2, max_epochs=1, dropout=0.3, random_state=0)
+    est = EstNetRegressor(
+        depth=12, width=2, max_epochs=1, dropout=0.3, noise="none", random_state=0
+    )
     return est.fit(X, y), X
 
 
@@ -505,7 +508,7 @@ def test_bad_number_of_draws(fitted, lines, n_draws):
 
 def test_no_dropout_no_spread(lines, small_regressor):
     X, y = lines
-    est = small_regressor(dropout=0).fit(X, y)
+    est = small_regressor(dropout=0, noise="none").fit(X, y)
     mean, std = est.predict(X, return_std=True)
     assert_array_equal(std, np.zeros_like(mean))
     draws = est.predict_dist(X, n_draws=4).loc

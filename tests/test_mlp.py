@@ -216,14 +216,20 @@ def test_shape_of_the_labels(lines, fitted_two):
         assert est.label_mean_.shape == est.label_scale_.shape == (mean.size // 30,)
 
 
-def test_mean_and_standard_deviation_are_the_closed_form(fitted_two, lines):
+@pytest.fixture(scope="module")
+def of_dropout(lines):
+    """Fitted to two labels without noise: the draws are all there is."""
+    return small_mlp(noise="none").fit(*lines)
+
+
+def test_mean_and_standard_deviation_are_the_closed_form(of_dropout, lines):
     X, _ = lines
-    module = fitted_two.net_.module_.eval()
+    module = of_dropout.net_.module_.eval()
     with torch.no_grad():
         h = module.features(torch.tensor(X)).double().numpy()
         w, b = (part.double().numpy() for part in module.output.parameters())
-    mean, std = fitted_two.predict(X, return_std=True)
-    scale, centre, p = fitted_two.label_scale_, fitted_two.label_mean_, module.output.dropout.p
+    mean, std = of_dropout.predict(X, return_std=True)
+    scale, centre, p = of_dropout.label_scale_, of_dropout.label_mean_, module.output.dropout.p
     for i in range(30):
         for k in range(2):
             value = sum(w[k, j] * h[i, j] for j in range(8)) + b[k]
@@ -232,11 +238,11 @@ def test_mean_and_standard_deviation_are_the_closed_form(fitted_two, lines):
             assert std[i, k] == pytest.approx(scale[k] * variance**0.5, rel=1e-4)
 
 
-def test_draws_have_the_exact_moments(fitted_two, lines):
+def test_draws_have_the_exact_moments(of_dropout, lines):
     X, _ = lines
-    mean, std = fitted_two.predict(X, return_std=True)
+    mean, std = of_dropout.predict(X, return_std=True)
     n_draws = 20_000
-    dist = fitted_two.predict_dist(X, n_draws=n_draws, random_state=0)
+    dist = of_dropout.predict_dist(X, n_draws=n_draws, random_state=0)
     error = std / n_draws**0.5
     assert (np.abs(dist.mean() - mean) < 5 * error).all()
     assert_allclose(dist.std(), std, rtol=0.05)
@@ -247,7 +253,7 @@ def test_draws_have_the_exact_moments(fitted_two, lines):
 
 def test_no_dropout_no_spread(lines):
     X, y = lines
-    est = small_mlp(dropout=0).fit(X, y)
+    est = small_mlp(dropout=0, noise="none").fit(X, y)
     mean, std = est.predict(X, return_std=True)
     assert_array_equal(std, np.zeros_like(mean))
     draws = est.predict_dist(X, n_draws=4).loc

@@ -54,15 +54,16 @@ class WeightedHuberLoss(nn.Module):
 
 
 class BetaNLLLoss(nn.Module):
-    """Weighted negative log likelihood of normal labels, times ``std**(2 beta)``.
+    """Weighted negative log likelihood of normal labels, its gradients times ``std**(2 beta)``.
 
     The plain likelihood (``beta=0``) hardly teaches the mean where it finds large residuals at
     first, since it divides them by their variance; ``beta=1`` weighs all residuals alike. The
-    power is a constant for the gradients (Seitzer et al. 2022). The correlations are learnt by
-    the likelihood of the standardised residuals.
+    power is a constant for the gradients (Seitzer et al. 2022) and not part of the value, which
+    would rise where small noise becomes smaller: training would stop there. The correlations are
+    learnt by the likelihood of the standardised residuals.
 
-    In evaluation mode it is the continuous ranked probability score instead: its power makes the
-    training loss smaller where the noise is smaller, so that it is no measure to stop by.
+    In evaluation mode it is the continuous ranked probability score instead, which a few labels
+    far off do not dominate.
 
     Parameters
     ----------
@@ -110,8 +111,12 @@ class BetaNLLLoss(nn.Module):
         z = (y - mean) / std
         if not self.training:
             return (weight * (std * _standard_crps(z)).mean(dim=1)).mean()
-        loss = (std.log() + 0.5 * z**2) * std.detach() ** (2 * self.beta)
+        loss = _scale_gradient(std.log() + 0.5 * z**2, std.detach() ** (2 * self.beta))
         return (weight * (loss + _correlation_loss(z.detach(), factor)).mean(dim=1)).mean()
+
+
+def _scale_gradient(value: Tensor, factor: Tensor) -> Tensor:
+    return value.detach() + factor * (value - value.detach())
 
 
 def _standard_crps(z: Tensor) -> Tensor:

@@ -126,7 +126,7 @@ class AddedNoise(BaseEstimator):
     >>> rng = np.random.default_rng(0)
     >>> flux = 10 + rng.normal(scale=2, size=(1, 4000))
     >>> estimate_noise(AddedNoise()(flux, rng)).round(1)
-    array([2.8])
+    array([2.9])
     """
 
     def __init__(self, factor: float = 1.0) -> None:
