@@ -1,0 +1,294 @@
+"""The methods of bench_uncertainty.py: regressors with distributions, calibrated or as they are."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Self
+
+import joblib
+import numpy as np
+import torch
+from catboost import CatBoostRegressor
+from lightgbm import LGBMRegressor
+from ngboost import NGBRegressor
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.decomposition import PCA
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.linear_model import BayesianRidge
+from sklearn.multioutput import MultiOutputRegressor
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.tree import DecisionTreeRegressor
+
+from skestnet import (
+    AdaptiveMLPRegressor,
+    CalibratedRegressor,
+    EstNetRegressor,
+    MultiQuantileRegressor,
+    PredictiveDistribution,
+    predict_dist,
+)
+from skestnet.spectra import AddedNoise, FluxScaler, MaskedPixelImputer, estimate_snr
+
+Part = dict[str, Any]
+
+# The best by CRPS of what `bench_uncertainty.py --tune` tries, see results/uncertainty_tuning.csv.
+CHOSEN: dict[str, dict[str, dict[str, Any]]] = {
+    "embedded": {},
+    "koester": {},
+}
+
+
+def log_teff(y: Any) -> Any:
+    return np.column_stack([np.log(y[:, 0]), y[:, 1]])
+
+
+def plain_teff(y: Any) -> Any:
+    return np.column_stack([np.exp(y[:, 0]), y[:, 1]])
+
+
+def of_log_teff(regressor: Any) -> TransformedTargetRegressor:
+    """Let a regressor learn ln(Teff) and log g, and give distributions of Teff in K."""
+    return TransformedTargetRegressor(
+        regressor, func=log_teff, inverse_func=plain_teff, check_inverse=False
+    )
+
+
+def preparation(n_components: int | None = None) -> Pipeline:
+    """Scale spectra; with `n_components` give their principal components."""
+    clip = FunctionTransformer(np.clip, kw_args={"a_min": -5, "a_max": 5})
+    steps = [MaskedPixelImputer(), FluxScaler("standard"), StandardScaler(), clip]
+    if n_components is None:
+        return make_pipeline(*steps)
+    return make_pipeline(*steps, PCA(n_components, svd_solver="full"))
+
+
+# ---- Regressors, by their settings -------------------------------------------------------------
+
+
+def estnet(seed: int, max_epochs: int = 20, weight_decay: float = 0.0003, **params: Any) -> Any:
+    settings = {
+        "noise": "heteroscedastic",
+        "weighter": None,
+        "batch_size": 64,
+        "lr": 0.004,
+        "n_iter_no_change": max_epochs,
+        "preprocess": preparation(),
+        "augment": AddedNoise(),
+        "random_state": seed,
+    }
+    return EstNetRegressor(
+        max_epochs=max_epochs, weight_decay=weight_decay, **{**settings, **params}
+    )
+
+
+def mlp(seed: int, max_epochs: int = 40, weight_decay: float = 0.001, **params: Any) -> Any:
+    return AdaptiveMLPRegressor(
+        noise="heteroscedastic",
+        weighter=None,
+        max_epochs=max_epochs,
+        weight_decay=weight_decay,
+        batch_size=64,
+        n_iter_no_change=max_epochs,
+        preprocess=preparation(),
+        augment=AddedNoise(),
+        random_state=seed,
+        **params,
+    )
+
+
+def catboost(seed: int, n_components: int | None = 30, **params: Any) -> Pipeline:
+    settings = {"iterations": 300, "learning_rate": 0.06, "depth": 4, **params}
+    regressor = CatBoostRegressor(
+        loss_function="RMSEWithUncertainty",
+        verbose=0,
+        thread_count=torch.get_num_threads(),
+        allow_writing_files=False,
+        random_seed=seed,
+        **settings,
+    )
+    return make_pipeline(preparation(n_components), MultiOutputRegressor(regressor))
+
+
+def ngboost(
+    seed: int, n_components: int | None = 30, max_depth: int = 3, **params: Any
+) -> Pipeline:
+    settings = {"n_estimators": 300, "learning_rate": 0.05, **params}
+    tree = DecisionTreeRegressor(criterion="squared_error", max_depth=max_depth)
+    regressor = NGBRegressor(
+        Base=tree, minibatch_frac=0.5, verbose=False, random_state=seed, **settings
+    )
+    return make_pipeline(preparation(n_components), MultiOutputRegressor(regressor))
+
+
+def quantile_lightgbm(seed: int, n_components: int | None = 30, **params: Any) -> Pipeline:
+    settings = {"n_estimators": 150, "learning_rate": 0.05, "num_leaves": 8, **params}
+    regressor = LGBMRegressor(
+        objective="quantile",
+        n_jobs=torch.get_num_threads(),
+        random_state=seed,
+        verbose=-1,
+        **settings,
+    )
+    quantiles = MultiQuantileRegressor(regressor)
+    return make_pipeline(preparation(n_components), MultiOutputRegressor(quantiles))
+
+
+def forest(seed: int, n_components: int | None = 30, **params: Any) -> Pipeline:
+    settings = {"min_samples_leaf": 3, "max_features": 0.3, **params}
+    regressor = RandomForestRegressor(
+        200, n_jobs=torch.get_num_threads(), random_state=seed, **settings
+    )
+    return make_pipeline(preparation(n_components), regressor)
+
+
+def ridge(seed: int, n_components: int | None = 30) -> Pipeline:  # noqa: ARG001
+    return make_pipeline(preparation(n_components), MultiOutputRegressor(BayesianRidge()))
+
+
+class Catalogue(RegressorMixin, BaseEstimator):
+    """The labels of the training set, for every spectrum: what is known without looking."""
+
+    def fit(self, X: Any, y: Any) -> Self:  # noqa: ARG002
+        self.labels_ = np.asarray(y)
+        return self
+
+    def predict(self, X: Any) -> Any:
+        return np.broadcast_to(self.labels_.mean(axis=0), (len(X), self.labels_.shape[1]))
+
+    def predict_dist(self, X: Any) -> PredictiveDistribution:
+        return PredictiveDistribution(np.broadcast_to(self.labels_, (len(X), *self.labels_.shape)))
+
+
+REGRESSORS = {
+    "EstNet": estnet,
+    "MLP": mlp,
+    "CatBoost": catboost,
+    "NGBoost": ngboost,
+    "LightGBM quantiles": quantile_lightgbm,
+    "random forest": forest,
+    "Bayesian ridge": ridge,
+}
+
+
+# ---- What becomes of them ----------------------------------------------------------------------
+
+
+class Remembered(RegressorMixin, BaseEstimator):
+    """A regressor that is fitted once to the same data in a process, however often it is asked."""
+
+    fits: dict[str, Any] = {}  # noqa: RUF012
+
+    def __init__(self, regressor: Any) -> None:
+        self.regressor = regressor
+
+    def fit(self, X: Any, y: Any) -> Self:
+        key = joblib.hash((self.regressor, X, y))
+        if key not in self.fits:
+            self.fits[key] = clone(self.regressor).fit(X, y)
+        self.fitted_ = self.fits[key]
+        self.n_features_in_ = X.shape[1]
+        return self
+
+    def predict(self, X: Any) -> Any:
+        return self.fitted_.predict(X)
+
+    def predict_dist(self, X: Any) -> PredictiveDistribution:
+        return predict_dist(self.fitted_, X)
+
+
+class Mixture(RegressorMixin, BaseEstimator):
+    """The networks of CV+ as an ensemble: their distributions mixed, without calibration."""
+
+    def __init__(self, calibrated: CalibratedRegressor) -> None:
+        self.calibrated = calibrated
+
+    def fit(self, X: Any, y: Any) -> Self:
+        self.members_ = clone(self.calibrated).fit(X, y).regressors_
+        return self
+
+    def predict(self, X: Any) -> Any:
+        return self.predict_dist(X).mean()
+
+    def predict_dist(self, X: Any) -> PredictiveDistribution:
+        return PredictiveDistribution.mixture([predict_dist(each, X) for each in self.members_])
+
+
+def methods(data: str, seed: int, quick: bool) -> dict[str, TransformedTargetRegressor]:
+    """Return all methods; those around the same networks share their fits."""
+    settings = {name: dict(CHOSEN[data].get(name, {})) for name in REGRESSORS}
+    if quick:
+        for name, small in QUICK.items():
+            settings[name] |= small
+    built = {name: build(seed, **settings[name]) for name, build in REGRESSORS.items()}
+    around = partial(CalibratedRegressor, random_state=seed)
+    network = Remembered(built["EstNet"])
+    paper = clone(built["EstNet"]).set_params(noise="none")
+    plus = around(network)
+    found = {
+        "EstNet, dropout alone": paper,
+        "EstNet": network,
+        "EstNet, ensemble": Mixture(plus),
+        "EstNet, CV+": plus,
+        "EstNet, CV+ by S/N": around(network, n_groups=4, group_by=estimate_snr),
+        "EstNet, split": around(network, method="split"),
+    }
+    for name, regressor in built.items():
+        if name != "EstNet":
+            found[name] = regressor
+            found[f"{name}, CV+"] = around(regressor)
+    found["labels alone"] = Catalogue()
+    return {name: of_log_teff(regressor) for name, regressor in found.items()}
+
+
+QUICK: dict[str, dict[str, Any]] = {
+    "EstNet": {"max_epochs": 2},
+    "MLP": {"max_epochs": 2},
+    "CatBoost": {"iterations": 20},
+    "NGBoost": {"n_estimators": 10},
+    "LightGBM quantiles": {"n_estimators": 10},
+    "random forest": {},
+    "Bayesian ridge": {},
+}
+
+# What --tune tries, about equally long for each method.
+GRIDS: dict[str, list[dict[str, Any]]] = {
+    "EstNet": [
+        {"max_epochs": 12},
+        {"max_epochs": 20},
+        {"max_epochs": 20, "weight_decay": 0.001},
+    ],
+    "MLP": [
+        {"max_epochs": epochs, "weight_decay": decay, "lr": lr}
+        for epochs in (20, 40)
+        for decay in (0.001, 0.01)
+        for lr in (0.001, 0.003)
+    ],
+    "CatBoost": [
+        {"n_components": n, "iterations": count, "learning_rate": rate, "depth": depth}
+        for n in (15, 30, 60)
+        for count, rate in ((150, 0.06), (300, 0.06), (600, 0.03))
+        for depth in (3, 5)
+    ]
+    + [{"n_components": None, "iterations": 300, "learning_rate": 0.06, "depth": 4}],
+    "NGBoost": [
+        {"n_components": n, "n_estimators": count, "learning_rate": rate, "max_depth": depth}
+        for n in (15, 30)
+        for count, rate in ((100, 0.05), (200, 0.05))
+        for depth in (2, 3)
+    ],
+    "LightGBM quantiles": [
+        {"n_components": n, "n_estimators": count, "learning_rate": 0.05, "num_leaves": leaves}
+        for n in (15, 30)
+        for count in (100, 250)
+        for leaves in (4, 8)
+    ],
+    "random forest": [
+        {"n_components": n, "min_samples_leaf": leaf, "max_features": share}
+        for n in (15, 30, 60)
+        for leaf in (1, 5, 10)
+        for share in (0.3, 0.6)
+    ],
+    "Bayesian ridge": [{"n_components": n} for n in (15, 30, 60, 100)],
+}
