@@ -5,6 +5,7 @@ from skestnet._distribution import PredictiveDistribution
 from skestnet._estnet import EstNetRegressor
 from skestnet._mlp import AdaptiveMLPRegressor
 from skestnet._multi_quantile import MultiQuantileRegressor
+from skestnet._out_of_domain import OutOfDomainDetector
 from skestnet._predict_dist import predict_dist
 from skestnet._region import JointRegion
 from skestnet._weight_regressor import AdaptiveWeightRegressor
@@ -21,6 +22,7 @@ __all__ = [
     "EstNetRegressor",
     "JointRegion",
     "MultiQuantileRegressor",
+    "OutOfDomainDetector",
     "PredictiveDistribution",
     "adaptive_weights",
     "predict_dist",

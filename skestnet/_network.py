@@ -237,6 +237,34 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
         # The noise is the same for all draws.
         return PredictiveDistribution(draws, scale[:, np.newaxis], correlation[:, np.newaxis])
 
+    def features(self, X: ArrayLike) -> FloatArray:
+        """Compute what the trained network makes of spectra, whatever their labels.
+
+        For EstNet this is how much each of its last feature maps varies along the spectrum; for the
+        multilayer perceptron, what enters its last layer. Spectra of another kind than those
+        trained on stand out in them: see :class:`~skestnet.OutOfDomainDetector`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_pixels)
+            Spectra, prepared like those of `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_out)
+            One row for each spectrum, the same whatever spectra come with it.
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` was not called.
+        ValueError
+            If `X` is not finite (NaN may pass with `preprocess`) or has another number of pixels
+            than in `fit`.
+        """
+        flux = self._check_flux(X)
+        return map_features(self.net_, flux, lambda values: values, method="descriptors")
+
     def _moments(self, h: torch.Tensor) -> torch.Tensor:
         return dropout_moments(self.net_.module_.output, h)
 
@@ -368,7 +396,8 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
     def _module(self) -> tuple[type[nn.Module], dict[str, Any]]:
         """Return the network and its parameters beside numbers of pixels and labels, and dropout.
 
-        It has a method `features` and an :class:`~skestnet.nn.OutputModule` named `output`.
+        It has methods `features` and `descriptors` and an :class:`~skestnet.nn.OutputModule` named
+        `output`.
         """
 
     def _weigh(

@@ -40,7 +40,7 @@ def noise_factor(
         Factors.
     """
     columns = zip(residual.T, variance.T, std.T, strict=True)
-    return np.array([_factor_of_label(*column, weight) for column in columns])
+    return np.array([_factor_of_label(*column, _some(weight)) for column in columns])
 
 
 def _factor_of_label(
@@ -55,10 +55,23 @@ def _factor_of_label(
 
 
 def correlation_of(residual: FloatArray, weight: FloatArray) -> FloatArray:
-    """Compute the correlations of residuals; a label without any has none."""
+    """Compute the correlations of residuals (n_samples, n_outputs); a label without any has none.
+
+    They are as if ``n_outputs + 1`` further samples had shown none, which is what a prior adds that
+    holds all values of a correlation for equally likely (Barnard, McCulloch and Meng 2000): one
+    sample alone would say that its residuals are correlated exactly.
+    """
+    weight = _some(weight)
     covariance = np.einsum("n,nj,nk->jk", weight, residual, residual)
     width = np.sqrt(np.diag(covariance))
     product = np.outer(width, width)
-    correlation = np.divide(covariance, product, out=np.eye(len(width)), where=product > 0)
-    np.fill_diagonal(correlation, 1.0)
-    return np.clip(correlation, -1.0, 1.0)
+    own = np.eye(len(width))
+    seen = np.divide(covariance, product, out=own.copy(), where=product > 0)
+    n_effective = weight.sum() ** 2 / (weight**2).sum()
+    share = n_effective / (n_effective + len(width) + 1)
+    return share * seen + (1 - share) * own
+
+
+def _some(weight: FloatArray) -> FloatArray:
+    """Return the weights, equal ones if all are zero, as those of a few anomalies may be."""
+    return weight if weight.any() else np.ones_like(weight)

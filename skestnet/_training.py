@@ -439,8 +439,11 @@ def map_features(
     X: NDArray[np.float32],
     fn: Callable[[Tensor], Tensor],
     index: Rows | None = None,
+    method: str = "features",
 ) -> FloatArray:
     """Apply `fn` to the network features of rows of `X`, batch by batch, and stack the results.
+
+    Another method of the network than `features` may be named in its place.
 
     Every batch has the same shape, the last one padded: sums inside the matrix products then do
     not depend on how many rows were asked for, nor on their neighbours.
@@ -453,6 +456,6 @@ def map_features(
         rows = X[block] if index is None else X[index[block]]
         batch = np.zeros((PREDICT_BATCH, X.shape[1]), dtype=np.float32)
         batch[: len(rows)] = rows
-        features = net.module_.features(torch.from_numpy(batch).to(net.device))
+        features = getattr(net.module_, method)(torch.from_numpy(batch).to(net.device))
         results.append(fn(features.double())[: len(rows)].cpu().numpy())
     return np.concatenate(results)

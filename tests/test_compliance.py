@@ -96,6 +96,11 @@ def test_regressor_of_one_stage(estimator, check):
     check(estimator)
 
 
+@checks_of(EstNetRegressor(**SMALL, noise="heteroscedastic"))
+def test_regressor_of_heteroscedastic_noise(estimator, check):
+    check(estimator)
+
+
 @checks_of(AdaptiveWeighter(Ridge()), expected=EXPECTED)
 def test_weighter(estimator, check):
     # pyproject.toml makes an expected failure that passes an error (xfail_strict).

@@ -23,6 +23,7 @@ TORCH_FREE = (
     "_calibrated.py",
     "_multi_quantile.py",
     "_noise.py",
+    "_out_of_domain.py",
     "_density.py",
     "_predict_dist.py",
     "_weight_regressor.py",

@@ -55,6 +55,8 @@ class EstNet(nn.Module):
     torch.Size([2, 1])
     >>> net.features(torch.zeros(2, 977)).shape  # 977 / 16, rounded up
     torch.Size([2, 62])
+    >>> net.descriptors(torch.zeros(2, 977)).shape
+    torch.Size([2, 32])
     """
 
     def __init__(
@@ -89,9 +91,29 @@ class EstNet(nn.Module):
         Tensor of shape (B, ceil(L / 16))
             Features before dropout.
         """
+        return self.gru(self._maps(x)).flatten(1)  # (B, L/16)
+
+    def descriptors(self, x: Tensor) -> Tensor:
+        """Compute how much each of the last feature maps varies along the spectrum.
+
+        They tell spectra of another kind from those trained on better than `features` do, which
+        keep little beside the labels.
+
+        Parameters
+        ----------
+        x : Tensor of shape (B, L)
+            Spectra.
+
+        Returns
+        -------
+        Tensor of shape (B, 8 * width)
+            Standard deviations over the positions; zeros where there is a single one.
+        """
+        return self._maps(x).std(dim=-1, unbiased=False)
+
+    def _maps(self, x: Tensor) -> Tensor:
         maps = self.input(x.unsqueeze(1))  # (B, C, L)
-        maps = self.prse(maps)  # (B, 8 C, L/16)
-        return self.gru(maps).flatten(1)  # (B, L/16)
+        return self.prse(maps)  # (B, 8 C, L/16)
 
     def forward(self, x: Tensor) -> Tensor:
         """Estimate the labels.

@@ -69,6 +69,21 @@ class MLP(nn.Module):
         """
         return self.hidden(x)
 
+    def descriptors(self, x: Tensor) -> Tensor:
+        """Compute what tells spectra of another kind from those trained on: the features.
+
+        Parameters
+        ----------
+        x : Tensor of shape (B, L)
+            Spectra.
+
+        Returns
+        -------
+        Tensor of shape (B, hidden[-1])
+            Features before dropout.
+        """
+        return self.features(x)
+
     def forward(self, x: Tensor) -> Tensor:
         """Estimate the labels.
 

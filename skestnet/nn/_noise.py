@@ -116,6 +116,21 @@ class WithNoise(nn.Module):
         """
         return self.network.features(x)
 
+    def descriptors(self, x: Tensor) -> Tensor:
+        """Compute what tells spectra of another kind from those trained on.
+
+        Parameters
+        ----------
+        x : Tensor of shape (B, L)
+            Spectra.
+
+        Returns
+        -------
+        Tensor of shape (B, D)
+            The network's descriptors.
+        """
+        return self.network.descriptors(x)
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Estimate the labels and their noise.
 
