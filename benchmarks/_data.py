@@ -72,10 +72,10 @@ def koester(folder: Path, n_train: int, n_test: int, seed: int) -> tuple[Part, P
     )
     flux = np.where(survey.spectra.mask, np.nan, survey.spectra.flux)
     truth = survey.labels
-    return _split(Part(_mean_of(flux, 12), truth, truth, np.array(survey.truth["snr"])), n_train)
+    return _split(Part(mean_of(flux, 12), truth, truth, np.array(survey.truth["snr"])), n_train)
 
 
-def _mean_of(flux: NDArray[np.float64], n: int) -> NDArray[np.float32]:
+def mean_of(flux: NDArray[np.float64], n: int) -> NDArray[np.float32]:
     """Average neighbouring pixels, the good ones among them."""
     whole = flux[:, : flux.shape[1] // n * n].reshape(len(flux), -1, n)
     with warnings.catch_warnings():

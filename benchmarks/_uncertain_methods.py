@@ -14,7 +14,7 @@ from ngboost import NGBRegressor
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.decomposition import PCA
-from sklearn.ensemble import RandomForestRegressor
+from sklearn.ensemble import BaggingRegressor, RandomForestRegressor
 from sklearn.linear_model import BayesianRidge
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -128,7 +128,7 @@ def forest(seed: int, n_components: int | None = 30, **params: Any) -> Pipeline:
     return make_pipeline(preparation(n_components), regressor)
 
 
-def ridge(seed: int, n_components: int | None = 30) -> Pipeline:  # noqa: ARG001
+def ridge(_: int, n_components: int | None = 30) -> Pipeline:
     return make_pipeline(preparation(n_components), MultiOutputRegressor(BayesianRidge()))
 
 
@@ -183,21 +183,21 @@ class Remembered(RegressorMixin, BaseEstimator):
         return predict_dist(self.fitted_, X)
 
 
-class Mixture(RegressorMixin, BaseEstimator):
-    """The networks of CV+ as an ensemble: their distributions mixed, without calibration."""
+class Inside(RegressorMixin, BaseEstimator):
+    """What is inside a calibrated regressor, trained on the same spectra but not calibrated."""
 
     def __init__(self, calibrated: CalibratedRegressor) -> None:
         self.calibrated = calibrated
 
     def fit(self, X: Any, y: Any) -> Self:
-        self.members_ = clone(self.calibrated).fit(X, y).regressors_
+        (self.fitted_,) = clone(self.calibrated).fit(X, y).regressors_
         return self
 
     def predict(self, X: Any) -> Any:
-        return self.predict_dist(X).mean()
+        return self.fitted_.predict(X)
 
     def predict_dist(self, X: Any) -> PredictiveDistribution:
-        return PredictiveDistribution.mixture([predict_dist(each, X) for each in self.members_])
+        return predict_dist(self.fitted_, X)
 
 
 def methods(data: str, seed: int, quick: bool) -> dict[str, TransformedTargetRegressor]:
@@ -207,22 +207,29 @@ def methods(data: str, seed: int, quick: bool) -> dict[str, TransformedTargetReg
         for name, small in QUICK.items():
             settings[name] |= small
     built = {name: build(seed, **settings[name]) for name, build in REGRESSORS.items()}
-    around = partial(CalibratedRegressor, random_state=seed)
-    network = Remembered(built["EstNet"])
-    paper = clone(built["EstNet"]).set_params(noise="none")
-    plus = around(network)
+    split = partial(
+        CalibratedRegressor, method="split", calibration_fraction=0.25, random_state=seed
+    )
+    by_snr = partial(split, n_groups=4, group_by=estimate_snr)
+    ensemble = Remembered(
+        BaggingRegressor(built["EstNet"], 2 if quick else 4, bootstrap=False, random_state=seed)
+    )
+    # By themselves networks need validation samples, to measure the noise on.
+    alone = clone(built["EstNet"]).set_params(estnetregressor__validation_fraction=0.1)
     found = {
-        "EstNet, dropout alone": paper,
-        "EstNet": network,
-        "EstNet, ensemble": Mixture(plus),
-        "EstNet, CV+": plus,
-        "EstNet, CV+ by S/N": around(network, n_groups=4, group_by=estimate_snr),
-        "EstNet, split": around(network, method="split"),
+        "EstNet, dropout alone": clone(alone).set_params(estnetregressor__noise="none"),
+        "EstNet": alone,
+        "EstNet, ensemble": Inside(split(ensemble)),
+        "EstNet, ensemble, calibrated": split(ensemble),
+        "EstNet, ensemble, calibrated by S/N": by_snr(ensemble),
     }
     for name, regressor in built.items():
         if name != "EstNet":
             found[name] = regressor
-            found[f"{name}, CV+"] = around(regressor)
+            found[f"{name}, calibrated by S/N"] = by_snr(regressor)
+    found["CatBoost, calibrated by CV+"] = CalibratedRegressor(
+        built["CatBoost"], method="cv+", random_state=seed
+    )
     found["labels alone"] = Catalogue()
     return {name: of_log_teff(regressor) for name, regressor in found.items()}
 
@@ -240,9 +247,13 @@ QUICK: dict[str, dict[str, Any]] = {
 # What --tune tries, about equally long for each method.
 GRIDS: dict[str, list[dict[str, Any]]] = {
     "EstNet": [
-        {"max_epochs": 12},
-        {"max_epochs": 20},
-        {"max_epochs": 20, "weight_decay": 0.001},
+        {"max_epochs": epochs, "weight_decay": decay, "augment": augment}
+        for epochs, decay, augment in (
+            (15, 0.0003, None),
+            (15, 0.0003, AddedNoise()),
+            (15, 0.003, AddedNoise()),
+            (24, 0.0003, AddedNoise()),
+        )
     ],
     "MLP": [
         {"max_epochs": epochs, "weight_decay": decay, "lr": lr}

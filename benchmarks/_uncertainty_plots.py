@@ -16,7 +16,7 @@ UNITS = {"teff": "K", "logg": "dex"}
 SHOWN = {
     "EstNet, dropout alone": ("#999999", "o"),
     "EstNet": ("#56B4E9", "s"),
-    "EstNet, CV+": ("#0072B2", "D"),
+    "EstNet, ensemble, calibrated by S/N": ("#0072B2", "D"),
     "NGBoost": ("#E69F00", "^"),
     "CatBoost": ("#D55E00", "v"),
 }

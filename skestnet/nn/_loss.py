@@ -54,16 +54,16 @@ class WeightedHuberLoss(nn.Module):
 
 
 class BetaNLLLoss(nn.Module):
-    """Weighted negative log likelihood of normal labels, its gradients times ``std**(2 beta)``.
+    """Weighted likelihood of normal labels, in parts: for the mean and for the noise.
 
-    The plain likelihood (``beta=0``) hardly teaches the mean where it finds large residuals at
-    first, since it divides them by their variance; ``beta=1`` weighs all residuals alike. The
-    power is a constant for the gradients (Seitzer et al. 2022) and not part of the value, which
-    would rise where small noise becomes smaller: training would stop there. The correlations are
-    learnt by the likelihood of the standardised residuals.
+    The mean is taught by squared residuals times ``std**(2 beta - 2)``. In the plain likelihood
+    (``beta=0``) large residuals at first hardly count, since they are divided by their variance;
+    with ``beta=1`` all count alike. The power is a constant for the gradients (Seitzer et al.
+    2022). Standard deviations and correlations are taught by the likelihood of the residuals of
+    the mean without dropout.
 
-    In evaluation mode it is the continuous ranked probability score instead, which a few labels
-    far off do not dominate.
+    In evaluation mode it is the continuous ranked probability score instead: where the noise
+    shrinks, the training loss shrinks with its power, so that it is no measure to stop by.
 
     Parameters
     ----------
@@ -81,8 +81,8 @@ class BetaNLLLoss(nn.Module):
     >>> from skestnet.nn import BetaNLLLoss
     >>> mean, std, factor = torch.zeros(1, 1), torch.full((1, 1), 2.0), torch.ones(1, 1, 1)
     >>> y, weight = torch.full((1, 1), 2.0), torch.ones(1)
-    >>> BetaNLLLoss(beta=0)((mean, std, factor), (y, weight))  # log 2 + 1/2
-    tensor(1.1931)
+    >>> BetaNLLLoss(beta=0)((mean, mean, std, factor), (y, weight))  # 1/2 + log 2 + 1/2
+    tensor(1.6931)
     """
 
     def __init__(self, beta: float = 0.5) -> None:
@@ -90,14 +90,15 @@ class BetaNLLLoss(nn.Module):
         self.beta = beta
 
     def forward(
-        self, predicted: tuple[Tensor, Tensor, Tensor], target: tuple[Tensor, Tensor]
+        self, predicted: tuple[Tensor, Tensor, Tensor, Tensor], target: tuple[Tensor, Tensor]
     ) -> Tensor:
         """Compute the loss of a batch.
 
         Parameters
         ----------
-        predicted : tuple of Tensor of shapes (B, K), (B, K) and (B, K, K)
-            Means, standard deviations, and lower triangular factors of the correlations.
+        predicted : tuple of Tensor of shapes (B, K), (B, K), (B, K) and (B, K, K)
+            Means with dropout and without, standard deviations, and lower triangular factors of
+            the correlations.
         target : tuple of Tensor of shapes (B, K) and (B,)
             Labels and weights.
 
@@ -106,17 +107,14 @@ class BetaNLLLoss(nn.Module):
         Tensor of shape ()
             Mean over the batch of the weighted loss, itself the mean over the labels.
         """
-        mean, std, factor = predicted
+        mean, centre, std, factor = predicted
         y, weight = target
-        z = (y - mean) / std
+        z = (y - centre) / std
         if not self.training:
             return (weight * (std * _standard_crps(z)).mean(dim=1)).mean()
-        loss = _scale_gradient(std.log() + 0.5 * z**2, std.detach() ** (2 * self.beta))
-        return (weight * (loss + _correlation_loss(z.detach(), factor)).mean(dim=1)).mean()
-
-
-def _scale_gradient(value: Tensor, factor: Tensor) -> Tensor:
-    return value.detach() + factor * (value - value.detach())
+        of_mean = 0.5 * (y - mean) ** 2 * std.detach() ** (2 * self.beta - 2)
+        of_noise = std.log() + 0.5 * z**2 + _correlation_loss(z.detach(), factor)
+        return (weight * (of_mean + of_noise).mean(dim=1)).mean()
 
 
 def _standard_crps(z: Tensor) -> Tensor:

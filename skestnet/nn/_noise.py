@@ -86,7 +86,7 @@ class WithNoise(nn.Module):
     >>> import torch
     >>> from skestnet.nn import EstNet, WithNoise
     >>> net = WithNoise(EstNet, n_pixels=100, n_outputs=2, depth=12, width=4).eval()
-    >>> mean, std, factor = net(torch.zeros(3, 100))
+    >>> mean, centre, std, factor = net(torch.zeros(3, 100))
     >>> mean.shape, std.shape, factor.shape
     (torch.Size([3, 2]), torch.Size([3, 2]), torch.Size([3, 2, 2]))
     """
@@ -131,7 +131,7 @@ class WithNoise(nn.Module):
         """
         return self.network.descriptors(x)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Estimate the labels and their noise.
 
         Parameters
@@ -142,14 +142,17 @@ class WithNoise(nn.Module):
         Returns
         -------
         mean : Tensor of shape (B, K)
-            Standardised labels.
+            Standardised labels; in training mode with dropout.
+        centre : Tensor of shape (B, K)
+            Standardised labels without dropout, from which nothing is learnt.
         std : Tensor of shape (B, K)
             Standard deviations of their noise.
         factor : Tensor of shape (B, K, K)
             Factors of the correlation matrices of their noise.
         """
         h = self.features(x)
-        return self.output(h), *self.noise(h)
+        # What dropout adds to residuals is in the draws already: noise is measured without it.
+        return self.output(h), self.output.linear(h).detach(), *self.noise(h)
 
 
 def noise_columns(head: NoiseHead) -> Callable[[Tensor], Tensor]:
