@@ -17,7 +17,7 @@ from skestnet._region import JointRegion
 FloatArray = NDArray[np.float64]
 Part = Literal["total", "epistemic", "aleatoric"]
 
-BISECTIONS = 60
+BISECTIONS = 45  # from 80 standard deviations to rounding
 # Largest number of (row, component, component) triples held in memory at once.
 MAX_TRIPLES = 2**24
 

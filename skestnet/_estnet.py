@@ -38,6 +38,10 @@ class EstNetRegressor(TwoStageRegressor):
         Number of convolutions, even and at least 12. The paper's are 34 (Teff) and 66 (log g).
     width : int, default=16
         Number of feature maps after the first convolution. The paper's is 64.
+    shortcut : int, default=0
+        Number of feature maps, mixed from the last ones, that reach the output past the recurrent
+        unit, which leaves one feature for 16 pixels only. The paper's network has none. With a few
+        hundred pixels eight of them made estimates better (``bench_uncertainty.py``).
     dropout : float, default=0.2
         Probability of dropping a feature before the last layer, in [0, 1). The paper's are 0.6
         (Teff) and 0.75 (log g).
@@ -45,9 +49,9 @@ class EstNetRegressor(TwoStageRegressor):
         Residual, in standard deviations of the labels, from which the loss grows linearly (eq. 9).
     noise : {"constant", "heteroscedastic", "none"}, default="constant"
         What is added to the spread of the draws, so that intervals cover labels: noise of the same
-        width for all spectra, measured on the validation samples (the training samples if there
-        are none: too narrow); or noise whose width and correlation a second head of the network
-        estimates for each spectrum, trained together with it by
+        width for all spectra, measured on the validation samples (on all samples if there are
+        fewer than 20: too narrow); or noise whose width and correlation a second head of the
+        network estimates for each spectrum. That is trained together with it by
         :class:`~skestnet.nn.BetaNLLLoss` in place of the Huber loss, and scaled on the validation
         samples. "none" is the paper: the draws alone, which usually spread too little.
     weighter : {"adaptive"} or AdaptiveWeighter or None, default="adaptive"
@@ -169,6 +173,7 @@ class EstNetRegressor(TwoStageRegressor):
     _own_limits: ClassVar[dict[str, tuple[type, dict[str, Any]]]] = {
         "depth": (Integral, {}),
         "width": (Integral, {"min_val": 1}),
+        "shortcut": (Integral, {"min_val": 0}),
     }
 
     def __init__(
@@ -176,6 +181,7 @@ class EstNetRegressor(TwoStageRegressor):
         *,
         depth: int = 12,
         width: int = 16,
+        shortcut: int = 0,
         dropout: float = 0.2,
         huber_delta: float = 1.0,
         noise: str = "constant",
@@ -198,6 +204,7 @@ class EstNetRegressor(TwoStageRegressor):
     ) -> None:
         self.depth = depth
         self.width = width
+        self.shortcut = shortcut
         self.dropout = dropout
         self.huber_delta = huber_delta
         self.noise = noise
@@ -256,4 +263,5 @@ class EstNetRegressor(TwoStageRegressor):
         return cls(**{**settings, **PAPER[label], **params})
 
     def _module(self) -> tuple[type[nn.Module], dict[str, Any]]:
-        return EstNet, {"depth": self.depth, "width": self.width}
+        shape = {"depth": self.depth, "width": self.width, "shortcut": self.shortcut}
+        return EstNet, shape

@@ -32,9 +32,9 @@ class AdaptiveMLPRegressor(TwoStageRegressor):
         Residual, in standard deviations of the labels, from which the loss grows linearly (eq. 9).
     noise : {"constant", "heteroscedastic", "none"}, default="constant"
         What is added to the spread of the draws, so that intervals cover labels: noise of the same
-        width for all spectra, measured on the validation samples (the training samples if there
-        are none: too narrow); or noise whose width and correlation a second head of the network
-        estimates for each spectrum, trained together with it by
+        width for all spectra, measured on the validation samples (on all samples if there are
+        fewer than 20: too narrow); or noise whose width and correlation a second head of the
+        network estimates for each spectrum. That is trained together with it by
         :class:`~skestnet.nn.BetaNLLLoss` in place of the Huber loss, and scaled on the validation
         samples. "none" is the paper: the draws alone, which usually spread too little.
     weighter : {"adaptive"} or AdaptiveWeighter or None, default="adaptive"

@@ -53,6 +53,9 @@ PARAMETER_LIMITS: dict[str, tuple[type, dict[str, Any]]] = {
     "n_draws": (Integral, {"min_val": 1}),
 }
 
+# Validation samples below which the noise is measured on all samples.
+FEWEST_ASIDE = 20
+
 
 class TwoStageRegressor(RegressorMixin, BaseEstimator):
     """A network that is trained in two stages and predicts with Monte Carlo dropout.
@@ -142,9 +145,10 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
         samples = _samples(flux, rows, standardised[rows.source], preparation, seed)
         weights = self._train(samples, train, valid, weighter, seed, warm)
         self.label_mean_, self.label_scale_ = scale
-        # Training residuals are too small, but all there is without validation samples.
-        aside = samples.reweighted(weights).subset(valid if len(valid) else train)
-        self.noise_scale_, self.noise_correlation_ = self._measure_noise(aside)
+        # Training residuals are too small, but better than those of a few validation samples. The
+        # adaptive weights stay out: small for large residuals, they would make noise look narrow.
+        aside = valid if len(valid) >= FEWEST_ASIDE else np.union1d(train, valid)
+        self.noise_scale_, self.noise_correlation_ = self._measure_noise(samples.subset(aside))
         self.preprocess_ = preparation.transformer
         self._y_ndim, self._draw_seed = target.ndim, draw_seed
         self.sample_weight_ = np.where(rows.inverse >= 0, weights[rows.inverse], 0.0)
@@ -286,9 +290,7 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
             correlation = np.broadcast_to(self.noise_correlation_, (*shape, n_outputs))
             return columns, np.ones(shape), correlation
         noise = noise_columns(module.noise)
-        columns = map_features(
-            self.net_, X, lambda h: torch.cat([head(h), noise(h)], dim=1), index
-        )
+        columns = map_features(self.net_, X, lambda h: torch.cat([head(h), noise(h)], dim=1), index)
         ends = [-n_outputs * (n_outputs + 1), -(n_outputs**2)]
         own, std, correlation = np.split(columns, ends, axis=1)
         return own, std, correlation.reshape(-1, n_outputs, n_outputs)

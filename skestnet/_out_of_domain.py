@@ -166,7 +166,7 @@ class OutOfDomainDetector(OutlierMixin, BaseEstimator):
             rather others than it was trained on, if there are. A network may have learnt its
             training spectra by heart, and new ones would then look strange to it. Labels are not
             needed.
-        y : None
+        y : None, default=None
             Ignored.
 
         Returns

@@ -45,7 +45,24 @@ class JointRegion:
     def around(
         cls, center: FloatArray, covariance: FloatArray, points: FloatArray, confidence: float
     ) -> JointRegion:
-        """Find the size of regions from points (n_samples, n_points, n_outputs) inside them."""
+        """Find the size of regions by points that are distributed as the labels are.
+
+        Parameters
+        ----------
+        center : ndarray of shape (n_samples, n_outputs)
+            Centres.
+        covariance : ndarray of shape (n_samples, n_outputs, n_outputs)
+            Covariance matrices.
+        points : ndarray of shape (n_samples, n_points, n_outputs)
+            Equally likely labels.
+        confidence : float
+            Share of them to be inside.
+
+        Returns
+        -------
+        JointRegion
+            The regions.
+        """
         distance = _mahalanobis(points - center[:, np.newaxis], _factor(covariance))
         # Weibull's quantile: a further point of the same kind is inside with this probability.
         radius = np.quantile(distance, confidence, axis=1, method="weibull")

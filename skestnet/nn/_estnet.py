@@ -36,6 +36,9 @@ class EstNet(nn.Module):
         Squeeze factor of the channel weights.
     blocks : sequence of four int, default=None
         PRSE blocks in each stage. None spreads the blocks that `depth` asks for evenly.
+    shortcut : int, default=0
+        Number of maps, mixed from the last ones, that reach the output module past the GRU, which
+        leaves L / 16 features only. The paper's network has none.
 
     Raises
     ------
@@ -69,13 +72,15 @@ class EstNet(nn.Module):
         dropout: float = 0.6,
         reduction: int = 16,
         blocks: Sequence[int] | None = None,
+        shortcut: int = 0,
     ) -> None:
         super().__init__()
         length = -(-n_pixels // 2**N_STAGES)  # every halving rounds up
         self.input = InputModule(width)
         self.prse = PRSEModule(width, _blocks_per_stage(depth, blocks), reduction)
         self.gru = GRUModule(length)
-        self.output = OutputModule(length, n_outputs, dropout)
+        self.shortcut = _mix(8 * width, shortcut) if shortcut else None
+        self.output = OutputModule(length * (1 + shortcut), n_outputs, dropout)
         self.apply(_init_normal)
 
     def features(self, x: Tensor) -> Tensor:
@@ -88,10 +93,14 @@ class EstNet(nn.Module):
 
         Returns
         -------
-        Tensor of shape (B, ceil(L / 16))
+        Tensor of shape (B, ceil(L / 16) * (1 + shortcut))
             Features before dropout.
         """
-        return self.gru(self._maps(x)).flatten(1)  # (B, L/16)
+        maps = self._maps(x)
+        read = self.gru(maps).flatten(1)  # (B, L/16)
+        if self.shortcut is None:
+            return read
+        return torch.cat([read, self.shortcut(maps).flatten(1)], dim=1)
 
     def descriptors(self, x: Tensor) -> Tensor:
         """Compute how much each of the last feature maps varies along the spectrum.
@@ -152,6 +161,10 @@ def _spread(n_blocks: int) -> tuple[int, ...]:
     """Share blocks evenly; the remainder goes to the later stages, where a block costs least."""
     base, extra = divmod(n_blocks, N_STAGES)
     return tuple(base + (stage >= N_STAGES - extra) for stage in range(N_STAGES))
+
+
+def _mix(n_in: int, n_out: int) -> nn.Module:
+    return nn.Sequential(nn.Conv1d(n_in, n_out, 1), nn.BatchNorm1d(n_out), nn.PReLU())
 
 
 @torch.no_grad()

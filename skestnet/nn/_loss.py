@@ -62,8 +62,8 @@ class BetaNLLLoss(nn.Module):
     2022). Standard deviations and correlations are taught by the likelihood of the residuals of
     the mean without dropout.
 
-    In evaluation mode it is the continuous ranked probability score instead: where the noise
-    shrinks, the training loss shrinks with its power, so that it is no measure to stop by.
+    In evaluation mode it is the continuous ranked probability score instead: the two parts of the
+    training loss add up to no score of distributions, so that it is no measure to stop by.
 
     Parameters
     ----------
