@@ -4,9 +4,9 @@ Effective temperature and surface gravity of 2000 test spectra, after training o
 of the data. All methods learn ln(Teff) and log g from the same spectra and are judged in K and
 dex, against the labels of the test spectra: coverage of 50, 68, 90 and 95% intervals overall and
 in each quartile of S/N, their widths, CRPS, and coverage of the joint 68 and 95% regions. EstNet:
-with Monte Carlo dropout alone (the paper), with heteroscedastic noise, the five networks of CV+ as
-an ensemble, and conformally calibrated by CV+ (also by groups of S/N) or by a split. Others: as
-they are and calibrated by CV+. Held fixed: spectra, splits, scaling of spectra and labels.
+with Monte Carlo dropout alone (the paper), with heteroscedastic noise, three such networks as an
+ensemble, and these calibrated by a split, also by groups of S/N. Others: as they are, and
+calibrated in the same way. Held fixed: spectra, splits, scaling of spectra and labels.
 
 ``--data embedded``: simulated stars of the package, labels with errors. ``--data koester`` (needs
 SKESTNET_DATA): models at LAMOST quality with the labels of real stars. Settings were chosen once,
