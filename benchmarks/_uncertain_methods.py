@@ -266,8 +266,15 @@ QUICK: dict[str, dict[str, Any]] = {
 }
 
 # What --tune tries, about equally long for each of the fast methods. EstNet's settings were chosen
-# on the same draw by hand, among about ten: epochs, decay of weights, and how noise is added.
+# on the same draw by hand, among about fifteen: epochs, decay of weights, how noise is added, and
+# what is below.
 GRIDS: dict[str, list[dict[str, Any]]] = {
+    "EstNet": [
+        {},
+        {"augment": None},
+        {"shortcut": 0},
+        {"shortcut": 0, "dropout": 0.2},
+    ],
     "MLP": [
         {"max_epochs": epochs, "lr": lr} for epochs, lr in ((20, 0.001), (40, 0.001), (20, 0.003))
     ],

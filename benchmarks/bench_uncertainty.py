@@ -114,7 +114,7 @@ def run(data: str, seeds: list[int], quick: bool, progress: Progress | None) -> 
 
 
 def tune(data: str, names: list[str]) -> None:
-    """Try settings on a draw of their own; the best has the least CRPS, relative to the labels'."""
+    """Try settings on a draw of their own; the best has the least CRPS in units of the spread."""
     train, rest = draw(data, TUNING_DRAW, quick=False)
     spread = rest.y.std(axis=0)
     rows = []
@@ -134,9 +134,9 @@ def tune(data: str, names: list[str]) -> None:
                     "setting": setting,
                 }
             )
-        mine = [row for row in rows if row["method"] == name]
-        print(name, min(mine, key=lambda row: row["relative"]), flush=True)
-    print("saved", save_table(f"uncertainty_tuning_{data}", rows).name)
+    print_table(rows)
+    which = "_".join(["", *names]) if len(names) < len(GRIDS) else ""
+    print("saved", save_table(f"uncertainty_tuning_{data}{which}", rows).name)
 
 
 # ---- Summary -----------------------------------------------------------------------------------

@@ -5,10 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from skestnet import EstNetRegressor
 
 N_PIXELS = 24
+
+# Tests that run side by side (pytest -n 2) share the cores: several threads each would only wait.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # for scripts that tests start
 
 
 @pytest.fixture(scope="session")

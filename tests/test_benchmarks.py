@@ -52,6 +52,20 @@ def test_template_fit():
 
 
 @pytest.mark.slow
+def test_uncertainty():
+    output = _run("bench_uncertainty.py", "--quick")
+    assert output.count("EstNet, ensemble, calibrated by S/N") == 2
+    assert output.count("NGBoost, calibrated by S/N") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("data_dir")
+def test_out_of_domain():
+    output = _run("bench_out_of_domain.py", "--quick")
+    assert "AUROC DB" in output
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("data_dir")
 def test_real_dwarfs():
     output = _run("bench_real_dwarfs.py", "--quick")

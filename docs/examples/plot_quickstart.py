@@ -17,6 +17,7 @@ true labels of the test set. Two to three minutes on two cores.
 
 import sys
 import time
+from itertools import product
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -101,9 +102,9 @@ print("\nfitted in " + ", ".join(f"{name} {value:.0f} s" for name, value in seco
 # Intervals, and how often they hold
 # ----------------------------------
 # ``predict_dist`` reaches through the pipeline and returns 200 Monte Carlo dropout draws for each
-# spectrum, which express what the network does not know, with noise around them, which was measured
-# on spectra set aside. The draws alone, the paper's intervals, are too narrow. The table says by how
-# much, and `plot_uncertainty.py` how to have intervals that hold for faint and for bright stars.
+# spectrum, which express what the network does not know, with noise around them, which was
+# measured on spectra set aside. The draws alone, the paper's intervals, are too narrow. The table
+# says by how much, and `plot_uncertainty.py` how to get intervals that hold for faint stars too.
 
 dist = predict_dist(models["EstNet"], data.data[test])
 intervals = {"interval": dist, "of dropout alone": PredictiveDistribution(dist.loc)}

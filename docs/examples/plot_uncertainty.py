@@ -11,11 +11,12 @@ minute on two cores.
 # %%
 # Spectra, and some set aside
 # ---------------------------
-# Simulated white dwarfs with a median S/N of 3.5, many of them worse. The test stars take no part in
-# anything until the end.
+# Simulated white dwarfs with a median S/N of 3.5, many of them worse. The test stars take no part
+# in anything until the end.
 
 import matplotlib.pyplot as plt
 import numpy as np
+from sklearn.ensemble import BaggingRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -59,10 +60,11 @@ interval_coverage(y_test, predict_dist(dropout, X_test), 0.68, multioutput="raw_
 # %%
 # With noise, and calibrated
 # --------------------------
-# With ``noise="heteroscedastic"`` a second head of the network estimates the noise of each spectrum's
-# labels. :class:`~skestnet.CalibratedRegressor` then compares the predictions with labels that were
-# set aside, and stretches the distributions until they hold what they promise. It does so in four
-# groups of S/N, since what is right on average can be wrong for the faint and for the bright.
+# With ``noise="heteroscedastic"`` a second head of the network estimates the noise of each
+# spectrum's labels. :class:`~skestnet.CalibratedRegressor` then compares the predictions with
+# labels that were set aside, and stretches the distributions until they hold what they promise. It
+# does so in four groups of S/N, since what is right on average can be wrong for the faint and for
+# the bright.
 
 noisy = EstNetRegressor(**{**network.get_params(), "noise": "heteroscedastic"})
 calibrated = CalibratedRegressor(
@@ -77,9 +79,9 @@ dist = predict_dist(calibrated, X_test)
 interval_coverage(y_test, dist, 0.68, multioutput="raw_values")
 
 # %%
-# The reliability curve shows this for all intervals at once. Left: how many intervals hold the truth,
-# against how many should. Right: where the truth lies within its distribution; calibrated, it is
-# anywhere with the same probability. Dropout alone has it outside, at either end.
+# The reliability curve shows this for all intervals at once. Left: how many intervals hold the
+# truth, against how many should. Right: where the truth lies within its distribution; calibrated,
+# it is anywhere with the same probability. Dropout alone has it outside, at either end.
 
 fig, axes = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
 for name, model in {"dropout alone": dropout, "calibrated": calibrated}.items():
@@ -91,7 +93,8 @@ fig.suptitle("Effective temperature")
 # %%
 # Faint and bright
 # ----------------
-# Calibrated intervals are wide for faint stars and narrow for bright ones, and hold as many of both.
+# Calibrated intervals are wide for faint stars and narrow for bright ones, and hold as many of
+# both.
 
 fig, axes = plt.subplots(2, 1, figsize=(6, 6), sharex=True, layout="constrained")
 SNRDisplay.from_predictions(y_test, dist, snr_test, output=0, axes=axes, label_name="Teff (K)")
@@ -112,13 +115,16 @@ DistributionDisplay.from_predictions(dist, row=star, output=0, y_true=y_test, la
 # %%
 # Two kinds of uncertainty
 # ------------------------
-# The network's own distributions have two parts. What it does not know (epistemic) shrinks when it is
-# trained on more spectra. What the noise hides (aleatoric) does not, and is larger for fainter stars.
+# Distributions of networks have two parts. What they do not know (epistemic) shrinks when they are
+# trained on more spectra. What the noise hides (aleatoric) stays, and is larger for fainter stars.
+# The first part is seen best by several networks, which differ where they do not know: an ensemble,
+# which scikit-learn's :class:`~sklearn.ensemble.BaggingRegressor` makes of any regressor.
 
 sizes, parts = (100, 300, 1000), {"epistemic": [], "aleatoric": []}
+small = EstNetRegressor(**{**noisy.get_params(), "width": 8})
 for size in sizes:
-    of_size = EstNetRegressor(**noisy.get_params()).fit(X[:size], y[:size])
-    some = predict_dist(of_size, X_test)
+    ensemble = BaggingRegressor(small, n_estimators=3, bootstrap=False, random_state=0)
+    some = predict_dist(ensemble.fit(X[:size], y[:size]), X_test)
     for part, values in parts.items():
         values.append(some.std(part)[:, 1].mean())
 
@@ -140,9 +146,8 @@ right.set(xscale="log", xlabel="S/N", ylabel="aleatoric standard deviation of lo
 # Spectra that do not belong
 # --------------------------
 # No interval means anything for a spectrum of another kind. A fibre that looked at empty sky gives
-# noise, and the network gives it a temperature all the same.
-# :class:`~skestnet.OutOfDomainDetector` looks at what the network makes of a spectrum, and flags what
-# it has not seen the like of.
+# noise, and the network gives it a temperature all the same. :class:`~skestnet.OutOfDomainDetector`
+# looks at what the network makes of a spectrum, and flags what it has not seen the like of.
 
 rng = np.random.default_rng(0)
 empty = rng.standard_normal((500, X.shape[1]))
