@@ -375,9 +375,9 @@ class PredictiveDistribution:
         """
         per_component = -(-n_draws // self.n_draws)
         n_outputs = self._flat(self.mean()).shape[1]
-        # Successive points are far apart: each component takes every n_draws-th of them.
+        # A component's points follow each other, and are as evenly spread as all of them.
         normal = even_normals(per_component * self.n_draws, n_outputs)
-        normal = normal.reshape(1, per_component, self.n_draws, n_outputs)
+        normal = normal.reshape(1, self.n_draws, per_component, n_outputs).swapaxes(1, 2)
         loc, scale = (self._split(x)[:, np.newaxis] for x in (self.loc, self.scale))
         draws = loc + scale * self._correlated(normal, np.s_[:, np.newaxis])
         return PredictiveDistribution(draws.reshape(len(self), -1, *self.loc.shape[2:]))

@@ -35,14 +35,24 @@ def draws_of_quantiles(values: ArrayLike, levels: ArrayLike, n_draws: int) -> Fl
 def even_normals(n_points: int, n_outputs: int) -> FloatArray:
     """Compute standard normal points (n_points, n_outputs), evenly spread and not random.
 
-    The first coordinate rises; the others jump by irrational steps (a Kronecker sequence). Each
-    takes the same, equally likely values, so that the marginal distributions are exact.
+    Each coordinate jumps by its own irrational step (a Kronecker sequence), so that any stretch of
+    successive points is evenly spread too. Each takes the same, equally likely values, so that
+    the marginal distributions are exact.
     """
-    index = np.arange(n_points)
-    steps = [1 / n_points, *np.sqrt(np.arange(2, 2 * n_outputs, 2) + 0.5)]
-    place = np.outer(index, steps[:n_outputs]) % 1.0
+    step = np.sqrt(_first_primes(n_outputs))
+    place = (np.arange(1, n_points + 1)[:, np.newaxis] * step) % 1.0
     rank = place.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
     return ndtri((rank + 0.5) / n_points)
+
+
+def _first_primes(count: int) -> FloatArray:
+    found: list[int] = []
+    number = 2
+    while len(found) < count:
+        if all(number % prime for prime in found):
+            found.append(number)
+        number += 1
+    return np.array(found, dtype=np.float64)
 
 
 def _check_levels(levels: FloatArray) -> None:
