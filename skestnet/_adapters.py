@@ -12,13 +12,14 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skestnet._distribution import PredictiveDistribution
+from skestnet._quantiles import even_levels
 
 Adapter = Callable[..., PredictiveDistribution]
 # Root of the module and name of a class: what subclasses, too, can be recognised by.
 AdapterTable = Mapping[tuple[str, str], Adapter]
 
 # Evenly spaced levels at which distributions of other shapes than the normal one are read.
-LEVELS = (np.arange(200) + 0.5) / 200
+LEVELS = even_levels(200)
 
 
 class NoDistributionError(TypeError):
@@ -57,7 +58,7 @@ def from_ngboost(fitted: Any, X: ArrayLike, **params: Any) -> PredictiveDistribu
             f"NGBRegressor(Dist={fitted.Dist.__name__}) has no quantiles: expected a distribution "
             "with a ppf, such as Normal, LogNormal or Laplace, or MultivariateNormal(k)."
         )
-    return PredictiveDistribution(ppf(LEVELS[:, np.newaxis]).T)
+    return PredictiveDistribution(ppf(LEVELS[:, np.newaxis]).T, parts_known=False)
 
 
 def from_catboost(fitted: Any, X: ArrayLike, **params: Any) -> PredictiveDistribution:
@@ -143,4 +144,5 @@ def _multivariate_normal(
 ) -> PredictiveDistribution:
     scale = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
     correlation = covariance / (scale[:, :, np.newaxis] * scale[:, np.newaxis])
-    return PredictiveDistribution(*(a[:, np.newaxis] for a in (loc, scale, correlation)))
+    loc, scale, correlation = (a[:, np.newaxis] for a in (loc, scale, correlation))
+    return PredictiveDistribution(loc, scale, correlation)

@@ -348,7 +348,7 @@ class CalibratedRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
         result = np.empty((_num_samples(X), self._n_scores + 2, n_labels))
         for block, draws in self._blocks_of_draws(X, snr):
             result[block] = draws
-        return PredictiveDistribution(self._shaped(result))
+        return PredictiveDistribution(self._shaped(result), parts_known=False)
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Tell scikit-learn who gets which metadata.

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logsumexp, ndtr
+from scipy.special import logsumexp, ndtr, ndtri
 from sklearn.utils import check_random_state
 
 from skestnet._quantiles import draws_of_quantiles, even_normals
@@ -17,7 +17,7 @@ from skestnet._region import JointRegion
 FloatArray = NDArray[np.float64]
 Part = Literal["total", "epistemic", "aleatoric"]
 
-BISECTIONS = 45  # from 80 standard deviations to rounding
+BISECTIONS = 45
 # Number of (row, component, component) triples worked on at once: they stay in the cache.
 MAX_TRIPLES = 2**18
 
@@ -44,6 +44,10 @@ class PredictiveDistribution:
     correlation : array-like of shape (..., n_outputs, n_outputs), default=None
         Correlation of the labels within each component, broadcast to the components. None stands
         for labels whose errors are independent within a component.
+    parts_known : bool, default=True
+        Whether the spread of the components is epistemic and their own scale aleatoric. False for
+        draws of the whole distribution, such as quantiles or calibrated ones: `var`, `std` and
+        `covariance` then give the total only.
 
     Attributes
     ----------
@@ -83,7 +87,11 @@ class PredictiveDistribution:
     """
 
     def __init__(
-        self, loc: ArrayLike, scale: ArrayLike = 0.0, correlation: ArrayLike | None = None
+        self,
+        loc: ArrayLike,
+        scale: ArrayLike = 0.0,
+        correlation: ArrayLike | None = None,
+        parts_known: bool = True,
     ) -> None:
         self.loc = np.asarray(loc, dtype=np.float64)
         if self.loc.ndim not in (2, 3) or self.loc.shape[1] == 0:
@@ -98,6 +106,7 @@ class PredictiveDistribution:
         if (self.scale < 0).any():
             raise ValueError(f"scale holds {self.scale.min():.3g}: expected values of at least 0.")
         self.correlation = _checked_correlation(correlation, self.loc.shape)
+        self.parts_known = parts_known
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -121,7 +130,7 @@ class PredictiveDistribution:
                 "Only samples can be selected: use dist[rows], and output(k) for a label."
             )
         correlation = None if self.correlation is None else self.correlation[rows]
-        return PredictiveDistribution(self.loc[rows], self.scale[rows], correlation)
+        return self._with(self.loc[rows], self.scale[rows], correlation)
 
     def __repr__(self) -> str:
         return f"PredictiveDistribution(shape={self.shape}, n_draws={self.n_draws})"
@@ -166,7 +175,7 @@ class PredictiveDistribution:
         >>> dist.ppf(0.84).round(2)
         array([8.2])
         """
-        return cls(draws_of_quantiles(values, levels, n_draws))
+        return cls(draws_of_quantiles(values, levels, n_draws), parts_known=False)
 
     @classmethod
     def mixture(cls, distributions: Sequence[PredictiveDistribution]) -> PredictiveDistribution:
@@ -198,10 +207,11 @@ class PredictiveDistribution:
             np.concatenate([getattr(member, name) for member in repeated], axis=1)
             for name in ("loc", "scale")
         )
+        known = all(member.parts_known for member in repeated)
         if all(member.correlation is None for member in repeated):
-            return cls(loc, scale)
+            return cls(loc, scale, parts_known=known)
         correlation = np.concatenate([member._own_correlation() for member in repeated], axis=1)
-        return cls(loc, scale, correlation)
+        return cls(loc, scale, correlation, known)
 
     def output(self, k: int) -> PredictiveDistribution:
         """Select a label.
@@ -218,7 +228,7 @@ class PredictiveDistribution:
         """
         if self.loc.ndim == 2:
             raise ValueError("The distribution has one label only: there is no output to select.")
-        return PredictiveDistribution(self.loc[..., k], self.scale[..., k])
+        return self._with(self.loc[..., k], self.scale[..., k])
 
     def rescale(self, factor: ArrayLike = 1.0, offset: ArrayLike = 0.0) -> PredictiveDistribution:
         """Return the distribution of ``factor * y + offset``.
@@ -238,9 +248,7 @@ class PredictiveDistribution:
         if correlation is not None:
             sign = np.broadcast_to(np.where(factor < 0, -1.0, 1.0), self.loc.shape[-1:])
             correlation = correlation * np.outer(sign, sign)
-        return PredictiveDistribution(
-            self.loc * factor + offset, self.scale * np.abs(factor), correlation
-        )
+        return self._with(self.loc * factor + offset, self.scale * np.abs(factor), correlation)
 
     def mean(self) -> FloatArray:
         """Compute means (eq. 20).
@@ -269,10 +277,16 @@ class PredictiveDistribution:
         Raises
         ------
         ValueError
-            If `part` is none of the three.
+            If `part` is none of the three, or the parts are not known.
         """
         if part not in ("total", "epistemic", "aleatoric"):
             raise ValueError(f"part={part!r}: expected 'total', 'epistemic' or 'aleatoric'.")
+        if part != "total" and not self.parts_known:
+            raise ValueError(
+                f"part={part!r}: these are draws of the whole distribution (quantiles, calibrated "
+                "or transformed ones), which do not tell its parts apart. Ask the regressor "
+                "inside, or for part='total'."
+            )
         within = (self.scale**2).mean(axis=1)
         if part == "aleatoric":
             return within
@@ -295,7 +309,7 @@ class PredictiveDistribution:
         Raises
         ------
         ValueError
-            If `part` is none of the three.
+            If `part` is none of the three, or the parts are not known.
         """
         return np.sqrt(self.var(part))
 
@@ -315,11 +329,10 @@ class PredictiveDistribution:
         Raises
         ------
         ValueError
-            If `part` is none of the three.
+            If `part` is none of the three, or the parts are not known.
         """
-        shape = (len(self), self.n_draws, -1)
-        loc, scale = self.loc.reshape(shape), self.scale.reshape(shape)
-        covariance = _diagonal(self.var(part).reshape(len(self), -1))
+        loc, scale = self._split(self.loc), self._split(self.scale)
+        covariance = _diagonal(self._flat(self.var(part)))
         off = ~np.eye(loc.shape[2], dtype=bool)
         if part != "aleatoric" and self.n_draws > 1:
             centred = loc - loc.mean(axis=1, keepdims=True)
@@ -354,7 +367,7 @@ class PredictiveDistribution:
         if not 0 < confidence < 1:
             raise ValueError(f"confidence={confidence!r}: expected a probability, such as 0.68.")
         draws = self if self._is_draws() else self.as_draws()
-        points = draws.loc.reshape(len(self), draws.n_draws, -1)
+        points = draws._split(draws.loc)
         return JointRegion.around(self._flat(self.mean()), self.covariance(), points, confidence)
 
     def as_draws(self, n_draws: int = 1000) -> PredictiveDistribution:
@@ -380,7 +393,8 @@ class PredictiveDistribution:
         normal = normal.reshape(1, self.n_draws, per_component, n_outputs).swapaxes(1, 2)
         loc, scale = (self._split(x)[:, np.newaxis] for x in (self.loc, self.scale))
         draws = loc + scale * self._correlated(normal, np.s_[:, np.newaxis])
-        return PredictiveDistribution(draws.reshape(len(self), -1, *self.loc.shape[2:]))
+        shape = (len(self), draws.shape[1] * draws.shape[2], *self.loc.shape[2:])
+        return PredictiveDistribution(draws.reshape(shape), parts_known=False)
 
     def cdf(self, y: ArrayLike) -> FloatArray:
         """Compute the probability of values up to `y`.
@@ -444,7 +458,7 @@ class PredictiveDistribution:
         if not 0 <= q <= 1:
             raise ValueError(f"q={q!r}: expected a probability in [0, 1].")
         of_draws = np.quantile(self.loc, q, axis=1)
-        if not self.scale.any():
+        if self._is_draws():
             return of_draws
         smooth = np.inf * (2 * q - 1) if q in (0, 1) else self._bisect(q)
         return np.where(self.scale.any(axis=1), smooth, of_draws)
@@ -515,7 +529,7 @@ class PredictiveDistribution:
         Meteorol. Soc. 132, 2925.
         """
         to_truth = _mean_abs_normal(self._expand(y) - self.loc, self.scale).mean(axis=1)
-        if not self.scale.any():
+        if self._is_draws():
             return to_truth - 0.5 * _mean_abs_difference(self.loc)
         return to_truth - 0.5 * self._mean_abs_difference_of_mixture()
 
@@ -535,7 +549,13 @@ class PredictiveDistribution:
         if correlation is not None:
             correlation = np.repeat(correlation, times, axis=1)
         loc, scale = (np.repeat(array, times, axis=1) for array in (self.loc, self.scale))
-        return PredictiveDistribution(loc, scale, correlation)
+        return self._with(loc, scale, correlation)
+
+    def _with(
+        self, loc: FloatArray, scale: FloatArray, correlation: FloatArray | None = None
+    ) -> PredictiveDistribution:
+        """Return other components of the same kind."""
+        return PredictiveDistribution(loc, scale, correlation, self.parts_known)
 
     def _own_correlation(self) -> FloatArray:
         if self.correlation is not None:
@@ -548,11 +568,11 @@ class PredictiveDistribution:
 
     def _flat(self, values: FloatArray) -> FloatArray:
         """Bring one value for each sample and label to two dimensions."""
-        return values.reshape(len(self), -1)
+        return values.reshape(len(self), math.prod(self.shape[1:]))
 
     def _split(self, components: FloatArray) -> FloatArray:
         """Bring components to three dimensions, also where there is one label."""
-        return components.reshape(len(self), self.n_draws, -1)
+        return components.reshape(len(self), self.n_draws, math.prod(self.shape[1:]))
 
     def _correlated(self, normal: FloatArray, components: Any) -> FloatArray:
         """Correlate standard normal values of some components."""
@@ -562,15 +582,18 @@ class PredictiveDistribution:
         return np.einsum("...jk,...k->...j", factor, normal)
 
     def _kernel_width(self) -> FloatArray:
-        """Return Scott's bandwidth where all components of a sample are without error, else 0."""
+        """Return Scott's bandwidth for components without an error of their own, 0 for others."""
         if self.n_draws == 1:
             return np.zeros_like(self.loc)
         scott = self.loc.std(axis=1, ddof=1, keepdims=True) * self.n_draws**-0.2
-        return np.where(self.scale.any(axis=1, keepdims=True), 0.0, scott)
+        return np.where(self.scale > 0, 0.0, scott)
 
     def _bisect(self, q: float) -> FloatArray:
-        low = (self.loc - 40 * self.scale).min(axis=1)
-        high = (self.loc + 40 * self.scale).max(axis=1)
+        # A quantile of a mixture lies among those of its components.
+        of_components = self.loc + self.scale * ndtri(q)
+        low, high = of_components.min(axis=1), of_components.max(axis=1)
+        if self.n_draws == 1:
+            return low
         for _ in range(BISECTIONS):
             middle = 0.5 * (low + high)
             below = self.cdf(middle) < q

@@ -30,6 +30,7 @@ class AdaptiveMLPRegressor(TwoStageRegressor):
         Probability of dropping a feature before the last layer, in [0, 1).
     huber_delta : float, default=1.0
         Residual, in standard deviations of the labels, from which the loss grows linearly (eq. 9).
+        Without effect on heteroscedastic noise, which has a loss of its own.
     noise : {"constant", "heteroscedastic", "none"}, default="constant"
         What is added to the spread of the draws, so that intervals cover labels: noise of the same
         width for all spectra, measured on the validation samples (on all samples if there are

@@ -85,6 +85,8 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
     verbose: int
     net_params: Mapping[str, Any] | None
 
+    _split_rng: np.random.RandomState
+
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train the network in two stages.
 
@@ -134,8 +136,13 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
         labels = target.reshape(len(target), -1).astype(np.float64)
         rows = canonical_rows(flux, labels, check_weight(sample_weight, flux))
         rng = check_random_state(self.random_state)
+        split_rng = deepcopy(rng)
         train, valid = _split(len(rows.source), self.validation_fraction, rng)
+        if warm:  # the samples that were set aside before, or they would have been trained on
+            split_rng = self._split_rng
+            train, valid = _split(len(rows.source), self.validation_fraction, deepcopy(split_rng))
         if warm:
+            self._check_kept_noise()
             scale = self._kept_label_scale(labels)
         else:
             scale = LabelScale.of(labels[rows.source[train]], rows.weight[train])
@@ -150,7 +157,7 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
         aside = valid if len(valid) >= FEWEST_ASIDE else np.union1d(train, valid)
         self.noise_scale_, self.noise_correlation_ = self._measure_noise(samples.subset(aside))
         self.preprocess_ = preparation.transformer
-        self._y_ndim, self._draw_seed = target.ndim, draw_seed
+        self._y_ndim, self._draw_seed, self._split_rng = target.ndim, draw_seed, split_rng
         self.sample_weight_ = np.where(rows.inverse >= 0, weights[rows.inverse], 0.0)
         self.history_ = [_epoch_record(epoch) for epoch in self.net_.history if "stage" in epoch]
         self.n_iter_ = len(self.history_)
@@ -238,6 +245,8 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
         scale = noise_std * self.noise_scale_ * self.label_scale_
         if self._y_ndim == 1:
             return PredictiveDistribution(draws[..., 0], scale)
+        if not scale.any():
+            return PredictiveDistribution(draws)
         # The noise is the same for all draws.
         return PredictiveDistribution(draws, scale[:, np.newaxis], correlation[:, np.newaxis])
 
@@ -341,6 +350,15 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
             )
         weighter.check_params()
         return weighter
+
+    def _check_kept_noise(self) -> None:
+        has_head = isinstance(self.net_.module_, WithNoise)
+        if has_head != (self.noise == "heteroscedastic"):
+            raise ValueError(
+                f"noise={self.noise!r}, but the network that warm_start goes on from has "
+                f"{'a' if has_head else 'no'} head for the noise of each spectrum. Fit a clone "
+                "instead, or set noise back."
+            )
 
     def _kept_label_scale(self, labels: FloatArray) -> LabelScale:
         if labels.shape[1] != len(self.label_mean_):

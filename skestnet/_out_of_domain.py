@@ -34,6 +34,7 @@ MIN_SAMPLES = 10
 MAX_SAMPLES = 20_000
 # Samples for each component of the mixture.
 MIN_PER_COMPONENT = 100
+MIN_PER_DIMENSION = 10
 # Added to the variances of whitened features, so that no component shrinks to a point.
 REGULARISATION = 1e-2
 # Starts of the mixture: a single one gave an AUROC that depended on the seed.
@@ -195,7 +196,7 @@ class OutOfDomainDetector(OutlierMixin, BaseEstimator):
                 "All samples have the same features, which tell nothing apart: expected spectra "
                 "that differ and, for an EstNet, more than 16 pixels."
             )
-        density = self._density(len(features), rng)
+        density = self._density(features, rng)
         scores = np.empty(len(features))
         for train, test in KFold(N_FOLDS, shuffle=True, random_state=rng).split(features):
             scores[test] = clone(density).fit(features[train]).score_samples(features[test])
@@ -289,14 +290,19 @@ class OutOfDomainDetector(OutlierMixin, BaseEstimator):
                 setattr(self, name, getattr(self.regressor, name))
         return check_array(features, dtype=np.float64, ensure_min_samples=least, estimator=self)
 
-    def _density(self, n_samples: int, rng: np.random.RandomState) -> Pipeline:
+    def _density(self, features: FloatArray, rng: np.random.RandomState) -> Pipeline:
+        """Build what estimates the density: the same number of components in each fold."""
+        n_samples = len(features)
         mixture = GaussianMixture(
             max(1, min(self.n_components, n_samples // MIN_PER_COMPONENT)),
             reg_covar=REGULARISATION,
             n_init=N_STARTS,
             random_state=rng.randint(np.iinfo(np.int32).max),
         )
-        return make_pipeline(StandardScaler(), PCA(self.explained_variance, whiten=True), mixture)
+        pca = PCA(self.explained_variance).fit(StandardScaler().fit_transform(features))
+        # Densities in more dimensions than a tenth of the samples say nothing of other samples.
+        n_dimensions = max(1, min(pca.n_components_, n_samples // MIN_PER_DIMENSION))
+        return make_pipeline(StandardScaler(), PCA(n_dimensions, whiten=True), mixture)
 
     def __sklearn_tags__(self) -> Any:
         """Let NaN pass where the regressor takes them."""

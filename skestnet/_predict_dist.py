@@ -26,6 +26,10 @@ FloatArray = NDArray[np.float64]
 PROBED_SIGMAS = 5.0
 
 
+# So many draws can be in order by chance.
+FEW_DRAWS = 8
+
+
 @singledispatch
 def predict_dist(fitted: Any, X: ArrayLike, **params: Any) -> PredictiveDistribution:
     """Predict distributions with a fitted estimator, through what it is wrapped in.
@@ -194,7 +198,7 @@ def _side_by_side(labels: Sequence[PredictiveDistribution]) -> PredictiveDistrib
     for k, label in enumerate(labels):
         # Tiles, not repeats: those of coprime numbers of draws make up all pairs.
         columns = np.arange(n_draws) % label.n_draws
-        if (np.diff(label.loc, axis=1) >= 0).all():
+        if label.n_draws > FEW_DRAWS and (np.diff(label.loc, axis=1) >= 0).all():
             columns = columns[order[:, k]]
         joined.append((label.loc[:, columns], label.scale[:, columns]))
     loc, scale = (np.stack(parts, axis=2) for parts in zip(*joined, strict=True))
@@ -228,7 +232,7 @@ def _as_trained(
 ) -> PredictiveDistribution:
     """Undo the squeeze of a single column of labels that scikit-learn before 1.7 makes."""
     if fitted._training_dim == 2 and inner.loc.ndim == 2:
-        return PredictiveDistribution(inner.loc[..., None], inner.scale[..., None])
+        return inner._with(inner.loc[..., None], inner.scale[..., None])
     return inner
 
 
@@ -252,7 +256,8 @@ def _bent(
             "TransformedTargetRegressor whose inverse function is finite there."
         )
     single = fitted._training_dim == 1 and outer.shape[2] == 1
-    return PredictiveDistribution(outer[..., 0] if single else outer)
+    bent = outer[..., 0] if single else outer
+    return PredictiveDistribution(bent, parts_known=draws.parts_known)
 
 
 def _affine(

@@ -25,34 +25,39 @@ def draws_of_quantiles(values: ArrayLike, levels: ArrayLike, n_draws: int) -> Fl
         )
     known = np.sort(known, axis=1)
     paper = ndtri(probability)
-    wanted = ndtri((np.arange(n_draws) + 0.5) / n_draws)
+    wanted = ndtri(even_levels(n_draws))
     right = np.clip(np.searchsorted(paper, wanted), 1, len(paper) - 1)
     share = (wanted - paper[right - 1]) / (paper[right] - paper[right - 1])
     share = share.reshape(-1, *[1] * (known.ndim - 2))
     return known[:, right - 1] * (1 - share) + known[:, right] * share
 
 
+def even_levels(n_draws: int) -> FloatArray:
+    """Compute probabilities whose quantiles stand for a distribution.
+
+    They are such that NumPy's quantile of these quantiles is that of the distribution, but for the
+    two outermost ones, which would be infinite: the next ones take their place.
+    """
+    if n_draws < 3:
+        return (np.arange(n_draws) + 0.5) / n_draws
+    last = n_draws - 1
+    return np.clip(np.arange(n_draws), 1, last - 1) / last
+
+
 def even_normals(n_points: int, n_outputs: int) -> FloatArray:
     """Compute standard normal points (n_points, n_outputs), evenly spread and not random.
 
-    Each coordinate jumps by its own irrational step (a Kronecker sequence), so that any stretch of
+    Each coordinate jumps by its own irrational step (Roberts' R sequence), so that any stretch of
     successive points is evenly spread too. Each takes the same, equally likely values, so that
     the marginal distributions are exact.
     """
-    step = np.sqrt(_first_primes(n_outputs))
+    root = 2.0
+    for _ in range(60):  # of x**(n_outputs + 1) = x + 1: the golden ratio of one output
+        root = (1 + root) ** (1 / (n_outputs + 1))
+    step = root ** -np.arange(1.0, n_outputs + 1)
     place = (np.arange(1, n_points + 1)[:, np.newaxis] * step) % 1.0
     rank = place.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
     return ndtri((rank + 0.5) / n_points)
-
-
-def _first_primes(count: int) -> FloatArray:
-    found: list[int] = []
-    number = 2
-    while len(found) < count:
-        if all(number % prime for prime in found):
-            found.append(number)
-        number += 1
-    return np.array(found, dtype=np.float64)
 
 
 def _check_levels(levels: FloatArray) -> None:

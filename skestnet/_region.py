@@ -9,6 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
 
+# Smallest eigenvalue of a correlation matrix that is not taken for zero.
+FLATTEST = 1e-10
+
 
 @dataclass(frozen=True)
 class JointRegion:
@@ -32,7 +35,7 @@ class JointRegion:
     >>> dist = PredictiveDistribution([[[9000.0, 8.0]]], [500.0, 0.1])
     >>> region = dist.region(0.95)
     >>> region.radius.round(2)  # sqrt(chi2.ppf(0.95, 2)) is 2.45
-    array([2.44])
+    array([2.45])
     >>> region.contains([[9900.0, 8.1]])
     array([ True])
     """
@@ -120,16 +123,21 @@ class JointRegion:
 
 
 def _factor(covariance: FloatArray) -> FloatArray:
-    try:
-        return np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
-    except np.linalg.LinAlgError as error:
+    """Factor covariances; refuse those that rounding alone makes positive definite."""
+    width = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
+    scale = np.where(width > 0, width, 1.0)  # a label without spread keeps its zero
+    correlation = covariance / (scale[:, :, np.newaxis] * scale[:, np.newaxis])
+    flat = np.linalg.eigvalsh(correlation)[:, 0] < FLATTEST
+    if flat.any():
         raise ValueError(
-            "A label has no spread, or two depend on each other exactly, so that there is no joint "
-            "region. Look at covariance(), and leave the label out or use noise='constant'."
-        ) from error
+            f"In {flat.sum()} of {len(flat)} samples, the first in row {np.flatnonzero(flat)[0]}, "
+            "a label has no spread, or labels depend on each other exactly, so that there is no "
+            "joint region. Look at covariance(); for networks, noise='constant' gives a spread."
+        )
+    return scale[:, :, np.newaxis] * np.linalg.cholesky(correlation)
 
 
 def _mahalanobis(offset: FloatArray, factor: FloatArray) -> FloatArray:
     """Compute lengths of offsets (n_samples, n_points, n_outputs) in standard deviations."""
-    whitened = np.linalg.solve(factor[:, np.newaxis], offset[..., np.newaxis])[..., 0]
-    return np.sqrt((whitened**2).sum(axis=-1))
+    whitened = np.linalg.solve(factor, offset.swapaxes(1, 2))
+    return np.sqrt((whitened**2).sum(axis=1))

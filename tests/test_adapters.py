@@ -39,11 +39,6 @@ def two_labels(plain):
     return X, np.column_stack([y, X[:, 1] + 0.5 * (y - 10) + 0.3 * noise])
 
 
-def level_of(q):
-    """Give the level that numpy.quantile reads at q from 200 quantiles in the middle of steps."""
-    return (q * 199 + 0.5) / 200
-
-
 def test_nothing_is_imported():
     for module in (_adapters, _predict_dist):
         source = inspect.getsource(module)
@@ -116,7 +111,7 @@ def test_ngboost_other_distributions(plain, name):
     dist, own = predict_dist(model, X), model.pred_dist(X)
     assert dist.shape == (40,)
     for q in (0.05, 0.5, 0.9, 0.99):
-        assert_allclose(dist.ppf(q), own.ppf(level_of(q)), rtol=1e-3)
+        assert_allclose(dist.ppf(q), own.ppf(q), rtol=2e-3)
 
 
 def test_ngboost_several_labels(two_labels):
@@ -318,8 +313,8 @@ def test_mapie_with_one_level_is_a_two_piece_normal(plain):
     point, bounds = model.predict_interval(plain[0])
     low, high = np.abs(bounds[:, :, 0].T - point) / norm.ppf(0.9)
     assert not np.allclose(low, high, rtol=0.1)
-    assert_allclose(dist.ppf(0.025), point + norm.ppf(level_of(0.025)) * low, rtol=2e-4)
-    assert_allclose(dist.ppf(0.7), point + norm.ppf(level_of(0.7)) * high, rtol=2e-4)
+    assert_allclose(dist.ppf(0.025), point + norm.ppf(0.025) * low, rtol=5e-4)
+    assert_allclose(dist.ppf(0.7), point + norm.ppf(0.7) * high, rtol=5e-4)
 
 
 def test_mapie_parameters(plain):

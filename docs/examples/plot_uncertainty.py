@@ -62,9 +62,8 @@ interval_coverage(y_test, predict_dist(dropout, X_test), 0.68, multioutput="raw_
 # --------------------------
 # With ``noise="heteroscedastic"`` a second head of the network estimates the noise of each
 # spectrum's labels. :class:`~skestnet.CalibratedRegressor` then compares the predictions with
-# labels that were set aside, and stretches the distributions until they hold what they promise. It
-# does so in four groups of S/N, since what is right on average can be wrong for the faint and for
-# the bright.
+# labels that were set aside, and puts the errors found there around each prediction. It does so in
+# four groups of S/N, since what is right on average can be wrong for the faint and the bright.
 
 noisy = EstNetRegressor(**{**network.get_params(), "noise": "heteroscedastic"})
 calibrated = CalibratedRegressor(

@@ -172,10 +172,11 @@ def _concatenate(folds: Sequence[PredictiveDistribution]) -> PredictiveDistribut
     loc, scale = (
         np.concatenate([getattr(fold, name) for fold in thinned]) for name in ("loc", "scale")
     )
+    known = all(fold.parts_known for fold in thinned)
     if all(fold.correlation is None for fold in thinned):
-        return PredictiveDistribution(loc, scale)
+        return PredictiveDistribution(loc, scale, parts_known=known)
     correlation = np.concatenate([fold._own_correlation() for fold in thinned])
-    return PredictiveDistribution(loc, scale, correlation)
+    return PredictiveDistribution(loc, scale, correlation, known)
 
 
 def _thin(dist: PredictiveDistribution, n_draws: int) -> PredictiveDistribution:
@@ -184,4 +185,4 @@ def _thin(dist: PredictiveDistribution, n_draws: int) -> PredictiveDistribution:
         return dist
     kept = ((np.arange(n_draws) + 0.5) * dist.n_draws / n_draws).astype(np.intp)
     correlation = None if dist.correlation is None else dist.correlation[:, kept]
-    return PredictiveDistribution(dist.loc[:, kept], dist.scale[:, kept], correlation)
+    return dist._with(dist.loc[:, kept], dist.scale[:, kept], correlation)

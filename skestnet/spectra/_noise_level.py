@@ -106,7 +106,9 @@ class AddedNoise(BaseEstimator):
 
     An `augment` of the networks, for spectra that are noisy already: each training step then sees
     other noise, and noisy spectra cannot be learnt by heart. White noise of one width for all
-    (``augment=0.1``) would drown what good spectra show.
+    (``augment=0.1``) would drown what good spectra show. The validation samples get more noise too,
+    so that a network with ``noise="constant"`` takes the noise for somewhat larger than it is in
+    spectra to predict.
 
     Parameters
     ----------
