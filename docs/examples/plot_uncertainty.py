@@ -16,6 +16,7 @@ minute on two cores.
 
 import matplotlib.pyplot as plt
 import numpy as np
+from sklearn.base import clone
 from sklearn.ensemble import BaggingRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -65,7 +66,7 @@ interval_coverage(y_test, predict_dist(dropout, X_test), 0.68, multioutput="raw_
 # labels that were set aside, and puts the errors found there around each prediction. It does so in
 # four groups of S/N, since what is right on average can be wrong for the faint and the bright.
 
-noisy = EstNetRegressor(**{**network.get_params(), "noise": "heteroscedastic"})
+noisy = clone(network).set_params(noise="heteroscedastic")
 calibrated = CalibratedRegressor(
     noisy,
     method="split",
@@ -120,7 +121,7 @@ DistributionDisplay.from_predictions(dist, row=star, output=0, y_true=y_test, la
 # which scikit-learn's :class:`~sklearn.ensemble.BaggingRegressor` makes of any regressor.
 
 sizes, parts = (100, 300, 1000), {"epistemic": [], "aleatoric": []}
-small = EstNetRegressor(**{**noisy.get_params(), "width": 8})
+small = clone(noisy).set_params(width=8)
 for size in sizes:
     ensemble = BaggingRegressor(small, n_estimators=3, bootstrap=False, random_state=0)
     some = predict_dist(ensemble.fit(X[:size], y[:size]), X_test)
