@@ -33,12 +33,20 @@ def plot_summary(rows: Rows, path: Path) -> None:
         _scores(column[0], mine, label)
         _coverage(column[1], mine, label)
     axes[0, 1].set_yticklabels([])
+    figure.legend(
+        *axes[1, 0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=3,
+        title="below: 68% intervals as lines, 95% dashed; grey: 4 points around the claim",
+    )
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
 def _scores(ax: Any, rows: Rows, label: str) -> None:
-    names = list(dict.fromkeys(row["method"] for row in rows))[::-1]
+    # Without the labels alone, which are far off and would squeeze the others.
+    found = dict.fromkeys(row["method"] for row in rows if row["method"] != "labels alone")
+    names = sorted(found, key=lambda name: not name.startswith("EstNet"))[::-1]
     values = [[row["CRPS"] for row in rows if row["method"] == name] for name in names]
     for place, (name, scores) in enumerate(zip(names, values, strict=True)):
         color = "#0072B2" if name.startswith("EstNet") else "#666666"
@@ -63,5 +71,3 @@ def _coverage(ax: Any, rows: Rows, label: str) -> None:
     ax.set_xticks(QUARTILES, ["lowest", "second", "third", "highest"])
     ax.set_xlabel("quartile of S/N")
     ax.set_ylabel(f"{NAMES[label]}: share of labels inside (%)")
-    if label == "teff":
-        ax.legend(loc="lower right", fontsize=9, title="68% (lines), 95% (dashed), grey: ±4")
