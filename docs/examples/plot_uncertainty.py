@@ -85,7 +85,7 @@ interval_coverage(y_test, dist, 0.68, multioutput="raw_values")
 # it is anywhere with the same probability. Dropout alone has it outside, at either end.
 
 fig, axes = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
-for name, model in {"dropout alone": dropout, "calibrated": calibrated}.items():
+for name, model in {"dropout alone": dropout, "calibrated EstNet": calibrated}.items():
     display = ReliabilityDisplay.from_estimator(
         model, X_test, y_test, output=0, name=name, axes=axes
     )
@@ -117,8 +117,9 @@ DistributionDisplay.from_predictions(dist, row=star, output=0, y_true=y_test, la
 # Two kinds of uncertainty
 # ------------------------
 # Distributions of networks have two parts. What they do not know (epistemic) shrinks when they are
-# trained on more spectra. What the noise hides (aleatoric) stays, and is larger for fainter stars.
-# The first part is seen best by several networks, which differ where they do not know: an ensemble,
+# trained on more spectra. What the noise hides (aleatoric) seems to shrink too while the networks
+# are still learning to read the spectra, but then it stays, and it is larger for fainter stars. The
+# first part is seen best by several networks, which differ where they do not know: an ensemble,
 # which scikit-learn's :class:`~sklearn.ensemble.BaggingRegressor` makes of any regressor.
 
 sizes, parts = (200, 600, 1500), {"epistemic": [], "aleatoric": []}
@@ -139,6 +140,8 @@ fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
 for (part, values), style in zip(parts.items(), ("o-", "s--"), strict=True):
     left.plot(sizes, values, style, label=part)
 left.set(xscale="log", xlabel="training spectra", ylabel="mean standard deviation of Teff (K)")
+left.set_xticks(sizes, [str(size) for size in sizes])
+left.minorticks_off()
 left.legend()
 right.plot(*zip(*by_snr, strict=True), "s--", color="C1")
 right.set(xscale="log", xlabel="S/N", ylabel="aleatoric standard deviation of Teff (K)")
