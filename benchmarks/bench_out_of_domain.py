@@ -110,7 +110,7 @@ def plot(row: dict[str, Any], path: Path) -> None:
     ax.axvline(0, color="k", linestyle="--", label="threshold: flagged to the left")
     ax.set_xlabel("decision function (log density above the threshold)")
     ax.set_ylabel("density of spectra")
-    ax.legend(loc="upper left")
+    ax.legend(loc="upper right")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
