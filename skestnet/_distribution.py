@@ -203,15 +203,7 @@ class PredictiveDistribution:
         # Components are equally likely: members with fewer of them repeat theirs.
         n_draws = math.lcm(*(member.n_draws for member in members))
         repeated = [member._repeat(n_draws // member.n_draws) for member in members]
-        loc, scale = (
-            np.concatenate([getattr(member, name) for member in repeated], axis=1)
-            for name in ("loc", "scale")
-        )
-        known = all(member.parts_known for member in repeated)
-        if all(member.correlation is None for member in repeated):
-            return cls(loc, scale, parts_known=known)
-        correlation = np.concatenate([member._own_correlation() for member in repeated], axis=1)
-        return cls(loc, scale, correlation, known)
+        return cls._join(repeated, axis=1)
 
     def output(self, k: int) -> PredictiveDistribution:
         """Select a label.
@@ -541,6 +533,19 @@ class PredictiveDistribution:
             raise ValueError(
                 f"y has shape {values.shape}: expected one that broadcasts to {self.shape}."
             ) from error
+
+    @classmethod
+    def _join(cls, members: Sequence[PredictiveDistribution], axis: int) -> PredictiveDistribution:
+        """Put samples (axis 0) or components (axis 1) of several distributions side by side."""
+        loc, scale = (
+            np.concatenate([getattr(member, name) for member in members], axis=axis)
+            for name in ("loc", "scale")
+        )
+        known = all(member.parts_known for member in members)
+        if all(member.correlation is None for member in members):
+            return cls(loc, scale, parts_known=known)
+        correlation = np.concatenate([member._own_correlation() for member in members], axis=axis)
+        return cls(loc, scale, correlation, known)
 
     def _repeat(self, times: int) -> PredictiveDistribution:
         if times == 1:

@@ -202,7 +202,8 @@ def _side_by_side(labels: Sequence[PredictiveDistribution]) -> PredictiveDistrib
             columns = columns[order[:, k]]
         joined.append((label.loc[:, columns], label.scale[:, columns]))
     loc, scale = (np.stack(parts, axis=2) for parts in zip(*joined, strict=True))
-    return PredictiveDistribution(loc, scale)
+    known = all(label.parts_known for label in labels)
+    return PredictiveDistribution(loc, scale, parts_known=known)
 
 
 # Not registered by type, so that a predict_dist method of a subclass comes first.

@@ -10,14 +10,14 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, WhiteKernel
-from sklearn.linear_model import ARDRegression, BayesianRidge, Ridge
+from sklearn.linear_model import ARDRegression, BayesianRidge, QuantileRegressor, Ridge
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
-from skestnet import PredictiveDistribution, predict_dist
+from skestnet import MultiQuantileRegressor, PredictiveDistribution, predict_dist
 
 
 @pytest.fixture(scope="module")
@@ -442,6 +442,15 @@ def test_sorted_draws_of_labels_fitted_apart_do_not_seem_correlated():
     dist = predict_dist(model, X)
     assert_allclose(dist.ppf(0.8)[0] - [0, 5, 1], norm.ppf([0.8] * 3), atol=0.02)
     assert_allclose(dist.covariance()[0], np.eye(3), atol=0.1)
+
+
+def test_labels_of_quantiles_do_not_tell_parts_apart():
+    X, y = np.linspace(0, 1, 30)[:, None], np.random.default_rng(0).normal(size=(30, 2))
+    quantiles = MultiQuantileRegressor(QuantileRegressor(alpha=0), quantiles=(0.16, 0.5, 0.84))
+    dist = predict_dist(MultiOutputRegressor(quantiles).fit(X, y), X)
+    assert (dist.std() > 0).all()
+    with pytest.raises(ValueError, match="do not tell its parts apart"):
+        dist.std("aleatoric")
 
 
 def test_frozen_estimators(plain, fitted, lines):

@@ -168,15 +168,7 @@ def _concatenate(folds: Sequence[PredictiveDistribution]) -> PredictiveDistribut
             UserWarning,
             stacklevel=3,
         )
-    thinned = [_thin(fold, fewest) for fold in folds]
-    loc, scale = (
-        np.concatenate([getattr(fold, name) for fold in thinned]) for name in ("loc", "scale")
-    )
-    known = all(fold.parts_known for fold in thinned)
-    if all(fold.correlation is None for fold in thinned):
-        return PredictiveDistribution(loc, scale, parts_known=known)
-    correlation = np.concatenate([fold._own_correlation() for fold in thinned])
-    return PredictiveDistribution(loc, scale, correlation, known)
+    return PredictiveDistribution._join([_thin(fold, fewest) for fold in folds], axis=0)
 
 
 def _thin(dist: PredictiveDistribution, n_draws: int) -> PredictiveDistribution:
