@@ -32,11 +32,11 @@ class Part(NamedTuple):
     snr: FloatArray
 
 
-def embedded(n_train: int, n_test: int, seed: int) -> tuple[Part, Part]:
-    """White dwarfs of the package at 25 Angstrom, with label errors, without wrong labels."""
+def embedded(n_train: int, n_test: int, seed: int, n_pixels: int = 163) -> tuple[Part, Part]:
+    """White dwarfs of the package, with label errors, without wrong labels; 163 pixels of 25 A."""
     data = make_white_dwarfs(
         n_train + n_test,
-        n_pixels=163,
+        n_pixels=n_pixels,
         snr=MEDIAN_SNR,
         snr_scatter=SNR_SCATTER,
         outlier_fraction=0,
@@ -45,11 +45,14 @@ def embedded(n_train: int, n_test: int, seed: int) -> tuple[Part, Part]:
     return _split(Part(data.data, data.target, data.truth, data.snr), n_train)
 
 
-def koester(folder: Path, n_train: int, n_test: int, seed: int) -> tuple[Part, Part]:
-    """Koester models at LAMOST quality, at 12 Angstrom, with the labels of real DA stars.
+def koester(
+    folder: Path, n_train: int, n_test: int, seed: int, averaged: int = 12
+) -> tuple[Part, Part]:
+    """Koester models at LAMOST quality with the labels of real DA stars.
 
     The labels are those of Kepler et al. (2019), corrected for 3D effects, without errors. The S/N
-    is log-normal with median 3.5 per LAMOST pixel; pixels are then averaged by twelve.
+    is log-normal with median 3.5 per LAMOST pixel; so many pixels are then averaged: twelve make
+    325 of 12 Angstrom, four 977.
     """
     table = pd.read_parquet(folder / "catalog_kepler2019_da_fit.parquet")
     stars = table[
@@ -71,8 +74,8 @@ def koester(folder: Path, n_train: int, n_test: int, seed: int) -> tuple[Part, P
         random_state=seed,
     )
     flux = np.where(survey.spectra.mask, np.nan, survey.spectra.flux)
-    truth = survey.labels
-    return _split(Part(mean_of(flux, 12), truth, truth, np.array(survey.truth["snr"])), n_train)
+    truth, snr = survey.labels, np.array(survey.truth["snr"])
+    return _split(Part(mean_of(flux, averaged), truth, truth, snr), n_train)
 
 
 def mean_of(flux: NDArray[np.float64], n: int) -> NDArray[np.float32]:

@@ -53,7 +53,7 @@ def draw(data: str, seed: int, quick: bool) -> tuple[Part, Part]:
     n_train, n_test = (400, 200) if quick else (4772, 2000)
     if data == "embedded":
         return embedded(n_train, n_test, seed)
-    return koester(data_folder(), n_train, n_test, seed)
+    return koester(data_folder(), n_train, n_test, seed, averaged=12 if quick else 4)
 
 
 # ---- One method on one draw --------------------------------------------------------------------
