@@ -48,8 +48,8 @@ CHOSEN: dict[str, dict[str, dict[str, Any]]] = {
     },
     "koester": {
         **TREES,
-        "MLP": {"max_epochs": 40, "lr": 0.001},
-        "NGBoost": {"n_components": 15, "n_estimators": 100, "max_depth": 3},
+        "MLP": {"max_epochs": 20, "lr": 0.003},
+        "NGBoost": {"n_components": 30, "n_estimators": 100, "max_depth": 3},
     },
 }
 

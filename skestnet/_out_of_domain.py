@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from functools import singledispatch
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OutlierMixin, clone
-from sklearn.compose import TransformedTargetRegressor
 from sklearn.decomposition import PCA
-from sklearn.ensemble import BaggingRegressor
 from sklearn.exceptions import NotFittedError
-from sklearn.frozen import FrozenEstimator
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import KFold
-from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import _safe_indexing, check_array, check_random_state, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
-from skestnet._calibrated import CalibratedRegressor
-from skestnet._weight_regressor import AdaptiveWeightRegressor
+from skestnet._unwrap import members
 
 FloatArray = NDArray[np.float64]
 
@@ -55,29 +49,29 @@ class OutOfDomainDetector(OutlierMixin, BaseEstimator):
         or a pipeline, search, :class:`~sklearn.compose.TransformedTargetRegressor`,
         :class:`~sklearn.frozen.FrozenEstimator` or :class:`~skestnet.AdaptiveWeightRegressor`
         around one; or a :class:`~skestnet.CalibratedRegressor` or
-        :class:`~sklearn.ensemble.BaggingRegressor`, of which the first fitted regressor looks at
-        the spectra. It is used as it is and never fitted: put it into a FrozenEstimator where the
-        detector is cloned, as in a search, since clones forget what they have learnt. Once the
-        regressor is fitted again, the detector has to be fitted again. With None `X` holds features
-        already.
+        :class:`~sklearn.ensemble.BaggingRegressor` of them: an ensemble, whose networks all look at
+        the spectra, finds more than one network does. It is used as it is and never fitted: put it
+        into a FrozenEstimator where the detector is cloned, as in a search, since clones forget
+        what they have learnt. Once the regressor is fitted again, the detector has to be fitted
+        again. With None `X` holds features already.
     false_alarm_rate : float, default=0.04
         Share of good spectra that are flagged, in (0, 0.5]. This sets the threshold `offset_`; the
         lower it is, the more of the others are missed. (It is not the `contamination` of
         scikit-learn's detectors, the share of outliers among the samples of `fit`: they are all
         taken for good.)
-    n_components : int, default=3
+    n_components : int, default=2
         Number of normal distributions that make up the density; fewer are taken where there are
         less than 100 samples for each.
-    explained_variance : float, default=0.99
+    explained_variance : float, default=0.995
         Share of the variance of the scaled features that the principal components keep, in (0, 1).
     random_state : int, RandomState instance or None, default=None
         Seed of the mixture, the folds and the subset of many samples.
 
     Attributes
     ----------
-    density_ : Pipeline
+    densities_ : list of Pipeline
         The fitted scaler, principal components and :class:`~sklearn.mixture.GaussianMixture`, on
-        features.
+        features: one for each network.
     offset_ : float
         Threshold: spectra with a lower `score_samples` are flagged.
     n_features_in_ : int
@@ -94,8 +88,9 @@ class OutOfDomainDetector(OutlierMixin, BaseEstimator):
     The features are standardised, reduced to whitened principal components, and their density is
     estimated by a mixture of normal distributions. Each of five folds of the samples is scored by
     the density of the others, and the threshold is a quantile of these scores, so that it is not
-    set on what the density was fitted to. The final density is that of all samples. A random
-    subset of 20,000 does for all where there are more.
+    set on what the density was fitted to. The final density is that of all samples. Where there
+    are several networks, the score is the mean of theirs. A random subset of 20,000 does for all
+    samples where there are more.
 
     **What it finds.** Spectra that look different to the network: other lines, other shapes of
     lines, artefacts, noise alone.
@@ -147,8 +142,8 @@ class OutOfDomainDetector(OutlierMixin, BaseEstimator):
         regressor: Any = None,
         *,
         false_alarm_rate: float = 0.04,
-        n_components: int = 3,
-        explained_variance: float = 0.99,
+        n_components: int = 2,
+        explained_variance: float = 0.995,
         random_state: Any = None,
     ) -> None:
         self.regressor = regressor
@@ -190,17 +185,17 @@ class OutOfDomainDetector(OutlierMixin, BaseEstimator):
         n_samples = _num_samples(X)
         if n_samples > MAX_SAMPLES:
             X = _safe_indexing(X, rng.choice(n_samples, MAX_SAMPLES, replace=False))
-        features = self._features_of(X, reset=True)
-        if not np.ptp(features, axis=0).any():
+        views = self._features_of(X, reset=True)
+        if not all(np.ptp(features, axis=0).any() for features in views):
             raise ValueError(
                 "All samples have the same features, which tell nothing apart: expected spectra "
                 "that differ and, for an EstNet, more than 16 pixels."
             )
-        density = self._density(features, rng)
-        scores = np.empty(len(features))
-        for train, test in KFold(N_FOLDS, shuffle=True, random_state=rng).split(features):
-            scores[test] = clone(density).fit(features[train]).score_samples(features[test])
-        self.density_ = density.fit(features)
+        densities = [self._density(features, rng) for features in views]
+        folds = list(KFold(N_FOLDS, shuffle=True, random_state=rng).split(views[0]))
+        pairs = zip(densities, views, strict=True)
+        scores = np.mean([_out_of_fold(*pair, folds) for pair in pairs], axis=0)
+        self.densities_ = [d.fit(features) for d, features in zip(densities, views, strict=True)]
         self.offset_ = float(np.quantile(scores, self.false_alarm_rate))
         return self
 
@@ -215,8 +210,8 @@ class OutOfDomainDetector(OutlierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples,)
-            Logarithms of the density of the features: the larger, the more like the spectra of
-            `fit`.
+            Logarithms of the density of the features, the mean of the networks': the larger, the
+            more like the spectra of `fit`.
 
         Raises
         ------
@@ -226,7 +221,8 @@ class OutOfDomainDetector(OutlierMixin, BaseEstimator):
             If the regressor refuses `X`.
         """
         check_is_fitted(self)
-        return self.density_.score_samples(self._features_of(X, reset=False))
+        pairs = zip(self.densities_, self._features_of(X, reset=False), strict=True)
+        return np.mean([density.score_samples(features) for density, features in pairs], axis=0)
 
     def decision_function(self, X: ArrayLike) -> FloatArray:
         """Compute how far spectra are on the good side of the threshold.
@@ -272,13 +268,13 @@ class OutOfDomainDetector(OutlierMixin, BaseEstimator):
         """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
-    def _features_of(self, X: Any, *, reset: bool) -> FloatArray:
-        """Return the features of samples, and with `reset` take note of what `X` is like."""
-        least = MIN_SAMPLES if reset else 1
+    def _features_of(self, X: Any, *, reset: bool) -> list[FloatArray]:
+        """Return each network's features of samples; with `reset` note what `X` is like."""
+        check = {"dtype": np.float64, "ensure_min_samples": MIN_SAMPLES if reset else 1}
         if self.regressor is None:
-            return validate_data(self, X, dtype=np.float64, reset=reset, ensure_min_samples=least)
+            return [validate_data(self, X, reset=reset, **check)]
         try:
-            features = _features(self.regressor, X)
+            views = [_features(*pair) for pair in members(self.regressor, X)]
         except NotFittedError as error:
             raise NotFittedError(
                 f"The regressor, {type(self.regressor).__name__}, is not fitted, and "
@@ -288,7 +284,7 @@ class OutOfDomainDetector(OutlierMixin, BaseEstimator):
         for name in ("n_features_in_", "feature_names_in_"):
             if reset and hasattr(self.regressor, name):
                 setattr(self, name, getattr(self.regressor, name))
-        return check_array(features, dtype=np.float64, ensure_min_samples=least, estimator=self)
+        return [check_array(features, estimator=self, **check) for features in views]
 
     def _density(self, features: FloatArray, rng: np.random.RandomState) -> Pipeline:
         """Build what estimates the density: the same number of components in each fold."""
@@ -312,52 +308,19 @@ class OutOfDomainDetector(OutlierMixin, BaseEstimator):
         return tags
 
 
-def _features(fitted: Any, X: Any) -> FloatArray:
-    """Compute the features of the network inside a fitted estimator."""
-    check_is_fitted(fitted)
-    return _inside(fitted, X)
+def _out_of_fold(density: Pipeline, features: FloatArray, folds: Any) -> FloatArray:
+    scores = np.empty(len(features))
+    for train, test in folds:
+        scores[test] = clone(density).fit(features[train]).score_samples(features[test])
+    return scores
 
 
-@singledispatch
-def _inside(fitted: Any, X: Any) -> FloatArray:
-    if not hasattr(fitted, "features"):
+def _features(network: Any, X: Any) -> FloatArray:
+    if not hasattr(network, "features"):
         raise TypeError(
-            f"{type(fitted).__name__} is no network with a method features: expected an "
+            f"{type(network).__name__} is no network with a method features: expected an "
             "EstNetRegressor or AdaptiveMLPRegressor, by itself or inside what the docstring of "
             "OutOfDomainDetector lists. For other features, compute them yourself and pass them to "
             "OutOfDomainDetector(regressor=None)."
         )
-    return fitted.features(X)
-
-
-@_inside.register
-def _(fitted: Pipeline, X: Any) -> FloatArray:
-    return _features(fitted[-1], fitted[:-1].transform(X) if len(fitted) > 1 else X)
-
-
-@_inside.register
-def _(fitted: BaseSearchCV, X: Any) -> FloatArray:
-    check_is_fitted(fitted, "best_estimator_")
-    return _features(fitted.best_estimator_, X)
-
-
-@_inside.register
-def _(fitted: FrozenEstimator, X: Any) -> FloatArray:
-    return _features(fitted.estimator, X)
-
-
-@_inside.register(TransformedTargetRegressor)
-@_inside.register(AdaptiveWeightRegressor)
-def _(fitted: Any, X: Any) -> FloatArray:
-    return _features(fitted.regressor_, X)
-
-
-@_inside.register
-def _(fitted: CalibratedRegressor, X: Any) -> FloatArray:
-    return _features(fitted.regressors_[0], X)
-
-
-@_inside.register
-def _(fitted: BaggingRegressor, X: Any) -> FloatArray:
-    checked = validate_data(fitted, X, reset=False, dtype=None, ensure_all_finite=False)
-    return _features(fitted.estimators_[0], checked[:, fitted.estimators_features_[0]])
+    return network.features(X)

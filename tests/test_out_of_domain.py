@@ -194,8 +194,8 @@ def test_threshold_rises_with_the_rate_alone():
 @pytest.mark.parametrize(("n_samples", "expected"), [(10, 1), (199, 1), (200, 2), (500, 3)])
 def test_few_samples_make_few_components(n_samples, expected):
     X = np.random.default_rng(0).standard_normal((n_samples, 40))
-    detector = detect().fit(X)
-    assert detector.density_[-1].n_components == expected
+    detector = detect(n_components=3).fit(X)
+    assert detector.densities_[0][-1].n_components == expected
     assert np.isfinite(detector.score_samples(X)).all()
 
 
@@ -250,12 +250,12 @@ def in_weights(net, X, y):
 
 def in_calibrated(net, X, y):
     pytest.importorskip("crepes")
-    model = CalibratedRegressor(net, cv=2, random_state=0).fit(X, y)
+    model = CalibratedRegressor(net, method="split", calibration_fraction=0.7).fit(X, y)
     return model, model.regressors_[0], X
 
 
 def in_bagging(net, X, y):
-    model = BaggingRegressor(net, 2, max_features=18, random_state=0).fit(X, y)
+    model = BaggingRegressor(net, 1, max_features=18, random_state=0).fit(X, y)
     return model, model.estimators_[0], X[:, model.estimators_features_[0]]
 
 
@@ -283,6 +283,37 @@ WRAPPERS = [
 def wrapped(request, lines, small_regressor):
     """A fitted wrapper, the network inside, and the spectra as the network sees them."""
     return request.param(small_regressor(max_epochs=1), *lines)
+
+
+@pytest.mark.parametrize("kind", ["bagging", "cv+"])
+def test_several_networks_score_together(lines, small_regressor, kind):
+    X, y = lines
+    net = small_regressor(max_epochs=1)
+    if kind == "bagging":
+        model = BaggingRegressor(net, 3, max_features=18, random_state=0).fit(X, y)
+        views = [X[:, columns] for columns in model.estimators_features_]
+        networks = model.estimators_
+    else:
+        pytest.importorskip("crepes")
+        model = CalibratedRegressor(net, cv=3, random_state=0).fit(X, y)
+        networks, views = model.regressors_, [X] * 3
+    detector = detect(model).fit(X)
+    scores = [
+        density.score_samples(network.features(view))
+        for density, network, view in zip(detector.densities_, networks, views, strict=True)
+    ]
+    assert len(scores) == 3
+    assert_allclose(detector.score_samples(X), np.mean(scores, axis=0))
+    assert_array_equal(detector.predict(X), np.where(np.mean(scores, 0) < detector.offset_, -1, 1))
+
+
+def test_an_ensemble_of_one_network_is_that_network(lines, fitted_two):
+    X, _ = lines
+    twice = BaggingRegressor(fitted_two, 2)
+    twice.estimators_, twice.n_features_in_ = [fitted_two, fitted_two], X.shape[1]
+    twice.estimators_features_ = [np.arange(X.shape[1])] * 2
+    both, one = (detect(m, n_components=1).fit(X) for m in (twice, fitted_two))
+    assert_allclose(both.score_samples(X), one.score_samples(X))
 
 
 def test_other_libraries_can_have_features():
