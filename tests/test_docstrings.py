@@ -16,6 +16,7 @@ MODULES = [
     "skestnet.templates",
     "skestnet.datasets",
     "skestnet.metrics",
+    "skestnet.inspection",
     "skestnet.plotting",
 ]
 NO_DEFAULT = inspect.Parameter.empty

@@ -34,8 +34,10 @@ TORCH_FREE = (
     "_quantiles.py",
     "_region.py",
     "_rows.py",
+    "_unwrap.py",
 )
-WITH_TORCH = {"torch", "skorch", "skestnet.nn", "skestnet._training", "skestnet._estnet"}
+WITH_TORCH = {"torch", "skorch", "skestnet.nn", "skestnet._training", "skestnet._network"}
+WITH_TORCH |= {"skestnet._estnet", "skestnet._mlp"}
 
 
 def imports(tree):
@@ -86,6 +88,14 @@ def test_one_file_imports_skorch():
 @pytest.mark.parametrize("file", [file for file in FILES if file.startswith(TORCH_FREE)])
 def test_no_torch_in_the_numpy_layer(file):
     assert breaches(imported(file), WITH_TORCH) == set()
+
+
+def test_one_figure_asks_the_networks_when_it_is_drawn():
+    numpy_layer = [file for file in FILES if file.startswith(TORCH_FREE)]
+    asking = {file: breaches(imported(file), {"skestnet.inspection"}) for file in numpy_layer}
+    assert [file for file in asking if asking[file]] == ["plotting/_saliency.py"]
+    at_import_time = imported("plotting/_saliency.py", at_import_time_only=True)
+    assert breaches(at_import_time, {"skestnet.inspection"}) == set()
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file.startswith("spectra/")])

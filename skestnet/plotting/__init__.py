@@ -1,4 +1,4 @@
-"""Figures of predictive distributions, as displays after scikit-learn's convention.
+"""Figures of predictive distributions and of saliency, as displays after scikit-learn's convention.
 
 They need matplotlib: ``pip install "skestnet[plot]"``.
 """
@@ -6,6 +6,7 @@ They need matplotlib: ``pip install "skestnet[plot]"``.
 from skestnet.plotting._distribution import DistributionDisplay
 from skestnet.plotting._joint import JointDistributionDisplay
 from skestnet.plotting._reliability import ReliabilityDisplay
+from skestnet.plotting._saliency import SaliencyDisplay
 from skestnet.plotting._snr import SNRDisplay
 from skestnet.plotting._uncertainty import UncertaintyDisplay
 
@@ -14,5 +15,6 @@ __all__ = [
     "JointDistributionDisplay",
     "ReliabilityDisplay",
     "SNRDisplay",
+    "SaliencyDisplay",
     "UncertaintyDisplay",
 ]
