@@ -54,13 +54,7 @@ def koester(
     is log-normal with median 3.5 per LAMOST pixel; so many pixels are then averaged: twelve make
     325 of 12 Angstrom, four 977.
     """
-    table = pd.read_parquet(folder / "catalog_kepler2019_da_fit.parquet")
-    stars = table[
-        (table["type"].str.strip() == "DA")
-        & table["teff_3d"].between(*TEFF_RANGE)
-        & table["logg_3d"].between(*LOGG_RANGE)
-    ]
-    labels = stars[["teff_3d", "logg_3d"]].to_numpy(dtype=float)
+    labels = real_da_labels(folder)
     models = TemplateGrid.read(folder / "models_da_koester2010_svo.npz").select(teff=(6e3, 6e4))
     degrader = SpectrumDegrader(
         models.wavelength,
@@ -76,6 +70,17 @@ def koester(
     flux = np.where(survey.spectra.mask, np.nan, survey.spectra.flux)
     truth, snr = survey.labels, np.array(survey.truth["snr"])
     return _split(Part(mean_of(flux, averaged), truth, truth, snr), n_train)
+
+
+def real_da_labels(folder: Path) -> FloatArray:
+    """Teff and log g of real DA stars (Kepler et al. 2019, corrected for 3D effects)."""
+    table = pd.read_parquet(folder / "catalog_kepler2019_da_fit.parquet")
+    stars = table[
+        (table["type"].str.strip() == "DA")
+        & table["teff_3d"].between(*TEFF_RANGE)
+        & table["logg_3d"].between(*LOGG_RANGE)
+    ]
+    return stars[["teff_3d", "logg_3d"]].to_numpy(dtype=float)
 
 
 def mean_of(flux: NDArray[np.float64], n: int) -> NDArray[np.float32]:

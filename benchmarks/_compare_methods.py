@@ -1,0 +1,295 @@
+"""The methods of bench_compare.py: scikit-learn pipelines, each with a grid to search over.
+
+A grid takes about a hundred seconds on one core, for each label and split; those of the fast
+methods are as fine as makes sense. The networks with fresh noise get one setting, which was chosen
+on other data (bench_uncertainty.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from catboost import CatBoostRegressor
+from lightgbm import LGBMRegressor
+from ngboost import NGBRegressor
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.decomposition import PCA
+from sklearn.dummy import DummyRegressor
+from sklearn.ensemble import BaggingRegressor, RandomForestRegressor
+from sklearn.linear_model import BayesianRidge, RidgeCV
+from sklearn.neural_network import MLPRegressor
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.tree import DecisionTreeRegressor
+from xgboost import XGBRegressor
+
+from skestnet import AdaptiveMLPRegressor, EstNetRegressor, predict_dist
+from skestnet.spectra import AddedNoise, ContinuumNormalizer, FluxScaler, MaskedPixelImputer
+
+Grid = dict[str, list[Any]] | list[dict[str, list[Any]]]
+PIXELS = "passthrough"
+
+
+class Method(NamedTuple):
+    """A pipeline for one label, and the parameters to choose on the validation spectra."""
+
+    pipeline: Pipeline
+    grid: Grid = {}  # noqa: RUF012
+
+    @property
+    def is_searched(self) -> bool:
+        return bool(self.grid)
+
+
+def pipeline(regressor: Any, *, pca: int | None = None, scale: str = "standard") -> Pipeline:
+    """Fill gaps, scale each spectrum and each pixel, cut outliers; perhaps components; regress."""
+    clip = FunctionTransformer(np.clip, kw_args={"a_min": -5, "a_max": 5})
+    reduce = PIXELS if pca is None else _pca(pca)
+    return Pipeline(
+        [
+            ("fill", MaskedPixelImputer()),
+            ("scale", FluxScaler(scale)),
+            ("standardise", StandardScaler()),
+            ("clip", clip),
+            ("pca", reduce),
+            ("regressor", regressor),
+        ]
+    )
+
+
+def _pca(n_components: int) -> PCA:
+    return PCA(n_components, svd_solver="randomized", random_state=0)
+
+
+def _pcas(*numbers: int) -> list[PCA]:
+    return [_pca(n) for n in numbers]
+
+
+# ---- Networks of this package ------------------------------------------------------------------
+
+
+def estnet(label: str, seed: int) -> Method:  # noqa: ARG001
+    return Method(pipeline(_fresh(EstNetRegressor, seed, max_epochs=15, lr=0.004, **ESTNET)))
+
+
+def estnet_ensemble(label: str, seed: int) -> Method:
+    one = estnet(label, seed).pipeline[-1]
+    ensemble = BaggingRegressor(one, 3, bootstrap=False, random_state=seed)
+    return Method(pipeline(ensemble))
+
+
+def fresh_mlp(label: str, seed: int) -> Method:  # noqa: ARG001
+    return Method(pipeline(_fresh(AdaptiveMLPRegressor, seed, max_epochs=20, lr=0.003)))
+
+
+ESTNET = {"shortcut": 8, "dropout": 0.02}
+
+
+def _fresh(kind: Any, seed: int, **params: Any) -> Any:
+    """Build a network that sees other noise in every step, and estimates that of each spectrum."""
+    return kind(
+        noise="heteroscedastic",
+        weighter=None,
+        augment=AddedNoise(),
+        batch_size=64,
+        weight_decay=0.0003,
+        random_state=seed,
+        **params,
+    )
+
+
+def paper_estnet(label: str, seed: int) -> Method:
+    """Depth, loss, weights and preprocessing of the paper, at an eighth of its width."""
+    network = EstNetRegressor.paper(label, width=8, max_epochs=12, random_state=seed)
+    return Method(_as_in_the_paper(network, label))
+
+
+def paper_mlp(label: str, seed: int) -> Method:
+    """Four linear layers with the paper's weights between two stages."""
+    network = AdaptiveMLPRegressor(
+        noise="none", weighter=EstNetRegressor.paper(label).weighter, random_state=seed
+    )
+    grid = {"regressor__lr": [0.001, 0.003], "regressor__weight_decay": [0.0008, 0.01]}
+    return Method(_as_in_the_paper(network, label), grid)
+
+
+def _as_in_the_paper(network: Any, label: str) -> Pipeline:
+    """Min-max scaling for Teff, continuum for log g (section 3)."""
+    steps = pipeline(network, scale="minmax")
+    return steps if label == "teff" else steps.set_params(scale=ContinuumNormalizer())
+
+
+# ---- Trees -------------------------------------------------------------------------------------
+
+
+def random_forest(label: str, seed: int) -> Method:  # noqa: ARG001
+    forest = RandomForestRegressor(200, n_jobs=1, random_state=seed)
+    leaves = {"regressor__min_samples_leaf": [3, 10], "regressor__max_features": [0.3]}
+    grid = [
+        {"pca": _pcas(30, 60), **leaves, "scale": _scalers()},
+        {"pca": [PIXELS], "regressor__min_samples_leaf": [5], "regressor__max_features": [0.03]},
+    ]
+    return Method(pipeline(forest, pca=30), grid)
+
+
+def xgboost(label: str, seed: int) -> Method:  # noqa: ARG001
+    trees = XGBRegressor(n_estimators=300, learning_rate=0.05, n_jobs=1, random_state=seed)
+    shape = {"regressor__max_depth": [3, 5], "regressor__subsample": [0.6]}
+    grid = [
+        {"pca": _pcas(30, 60), **shape, "scale": _scalers()},
+        {"pca": [PIXELS], **shape, "regressor__colsample_bytree": [0.1]},
+    ]
+    return Method(pipeline(trees, pca=30), grid)
+
+
+def lightgbm(label: str, seed: int) -> Method:  # noqa: ARG001
+    trees = LGBMRegressor(
+        n_estimators=300, learning_rate=0.05, n_jobs=1, random_state=seed, verbose=-1
+    )
+    shape = {"regressor__num_leaves": [8, 15], "regressor__min_child_samples": [20, 50]}
+    grid = [
+        {"pca": _pcas(30, 60), **shape, "scale": _scalers()},
+        {"pca": [PIXELS], **shape, "regressor__colsample_bytree": [0.1]},
+    ]
+    return Method(pipeline(trees, pca=30), grid)
+
+
+def catboost(label: str, seed: int) -> Method:  # noqa: ARG001
+    trees = CatBoostRegressor(
+        loss_function="RMSEWithUncertainty",
+        verbose=0,
+        thread_count=1,
+        allow_writing_files=False,
+        random_seed=seed,
+    )
+    grid = [
+        {
+            "pca": _pcas(30, 60),
+            "regressor__iterations": [400],
+            "regressor__learning_rate": [0.05],
+            "regressor__depth": [4, 5],
+        },
+        {
+            "pca": [PIXELS],
+            "regressor__iterations": [200],
+            "regressor__learning_rate": [0.1],
+            "regressor__depth": [4],
+            "regressor__rsm": [0.2],
+        },
+    ]
+    grids = [_inside(one) for one in grid]
+    return Method(pipeline(ByDistribution(trees), pca=30), grids)
+
+
+def ngboost(label: str, seed: int) -> Method:  # noqa: ARG001
+    trees = NGBRegressor(
+        Base=DecisionTreeRegressor(criterion="squared_error", max_depth=3),
+        learning_rate=0.05,
+        minibatch_frac=0.5,
+        verbose=False,
+        random_state=seed,
+    )
+    grid = {"pca": _pcas(15, 30), "regressor__n_estimators": [100, 200], "scale": _scalers()}
+    return Method(pipeline(ByDistribution(trees), pca=30), _inside(grid))
+
+
+class ByDistribution(RegressorMixin, BaseEstimator):
+    """A regressor whose `predict` scikit-learn does not take for one: the mean of its distribution.
+
+    NGBoost does not count as a regressor and does not tell when it is fitted; CatBoost with a loss
+    for distributions predicts two columns.
+    """
+
+    def __init__(self, regressor: Any) -> None:
+        self.regressor = regressor
+
+    def fit(self, X: Any, y: Any) -> Self:
+        self.regressor_ = clone(self.regressor).fit(np.asarray(X), np.asarray(y))
+        return self
+
+    def predict(self, X: Any) -> Any:
+        return self.predict_dist(X).mean()
+
+    def predict_dist(self, X: Any) -> Any:
+        return predict_dist(self.regressor_, np.asarray(X))
+
+
+def _inside(grid: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Name the parameters of the regressor inside ByDistribution."""
+    return {name.replace("regressor__", "regressor__regressor__"): v for name, v in grid.items()}
+
+
+def _scalers() -> list[FluxScaler]:
+    return [FluxScaler("standard"), FluxScaler("minmax")]
+
+
+# ---- Others ------------------------------------------------------------------------------------
+
+
+def ridge(label: str, seed: int) -> Method:  # noqa: ARG001
+    grid = {"pca": _pcas(15, 30, 60, 120), "scale": _scalers()}
+    return Method(pipeline(BayesianRidge(), pca=60), grid)
+
+
+def sklearn_mlp(label: str, seed: int) -> Method:  # noqa: ARG001
+    network = _sklearn_mlp(seed)
+    grid = {"regressor__alpha": [0.01, 1.0], "regressor__hidden_layer_sizes": [(64,), (128, 64)]}
+    return Method(pipeline(network), grid)
+
+
+def pca_mlp(label: str, seed: int) -> Method:  # noqa: ARG001
+    """Components of min-max spectra: a strong simple method for log g."""
+    grid = {
+        "pca": _pcas(15, 30, 60),
+        "scale": _scalers(),
+        "regressor__alpha": [0.1, 1.0, 10.0],
+        "regressor__hidden_layer_sizes": [(64,), (64, 64)],
+    }
+    return Method(pipeline(_sklearn_mlp(seed), pca=30, scale="minmax"), grid)
+
+
+def _sklearn_mlp(seed: int) -> MLPRegressor:
+    return MLPRegressor(early_stopping=True, max_iter=200, n_iter_no_change=10, random_state=seed)
+
+
+def minirocket(label: str, seed: int) -> Method:  # noqa: ARG001
+    """Random convolutions and ridge regression; needs aeon, see README.md."""
+    from aeon.transformations.collection.convolution_based import MiniRocket
+
+    steps = pipeline(RidgeCV(np.logspace(0, 6, 13)))
+    rocket = MiniRocket(n_kernels=5000, random_state=seed)
+    steps.set_params(standardise=rocket, clip=StandardScaler(), pca=PIXELS)
+    return Method(steps, {"standardise__n_kernels": [2500, 5000], "scale": _scalers()})
+
+
+def mean(label: str, seed: int) -> Method:  # noqa: ARG001
+    return Method(Pipeline([("regressor", DummyRegressor())]))
+
+
+METHODS: dict[str, Callable[[str, int], Method]] = {
+    "EstNet": estnet,
+    "EstNet, three networks": estnet_ensemble,
+    "EstNet of the paper, width 8": paper_estnet,
+    "MLP of the paper": paper_mlp,
+    "MLP, fresh noise": fresh_mlp,
+    "MLP, scikit-learn": sklearn_mlp,
+    "MLP on components": pca_mlp,
+    "ridge on components": ridge,
+    "random forest": random_forest,
+    "XGBoost": xgboost,
+    "NGBoost": ngboost,
+    "CatBoost": catboost,
+    "LightGBM": lightgbm,
+    "MiniRocket and ridge": minirocket,
+    "mean label": mean,
+}
+
+
+def of_label(label: str, regressor: Any) -> Any:
+    """Let a regressor learn ln(Teff), and answer in K; log g is left as it is."""
+    if label == "logg":
+        return regressor
+    return TransformedTargetRegressor(regressor, func=np.log, inverse_func=np.exp)
