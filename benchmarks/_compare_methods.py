@@ -72,7 +72,7 @@ def _pcas(*numbers: int) -> list[PCA]:
 
 
 def estnet(label: str, seed: int) -> Method:  # noqa: ARG001
-    return Method(pipeline(_fresh(EstNetRegressor, seed, max_epochs=15, lr=0.004, **ESTNET)))
+    return Method(pipeline(fresh(EstNetRegressor, seed, max_epochs=15, lr=0.004, **ESTNET)))
 
 
 def estnet_ensemble(label: str, seed: int) -> Method:
@@ -82,23 +82,17 @@ def estnet_ensemble(label: str, seed: int) -> Method:
 
 
 def fresh_mlp(label: str, seed: int) -> Method:  # noqa: ARG001
-    return Method(pipeline(_fresh(AdaptiveMLPRegressor, seed, max_epochs=20, lr=0.003)))
+    return Method(pipeline(fresh(AdaptiveMLPRegressor, seed, max_epochs=20, lr=0.003)))
 
 
 ESTNET = {"shortcut": 8, "dropout": 0.02}
 
 
-def _fresh(kind: Any, seed: int, **params: Any) -> Any:
+def fresh(kind: Any, seed: int, **params: Any) -> Any:
     """Build a network that sees other noise in every step, and estimates that of each spectrum."""
-    return kind(
-        noise="heteroscedastic",
-        weighter=None,
-        augment=AddedNoise(),
-        batch_size=64,
-        weight_decay=0.0003,
-        random_state=seed,
-        **params,
-    )
+    settings = {"noise": "heteroscedastic", "weighter": None, "augment": AddedNoise()}
+    settings |= {"batch_size": 64, "weight_decay": 0.0003}
+    return kind(**{**settings, **params}, random_state=seed)
 
 
 def paper_estnet(label: str, seed: int) -> Method:

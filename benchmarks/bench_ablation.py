@@ -1,0 +1,152 @@
+"""What of the network's design earns its place?
+
+EstNet for both labels at once on the reference set (see _reference.py), 325 pixels of 12 Angstrom,
+and variants of it that differ in one thing: without the GRU, without squeeze and excitation, with
+the adaptive second stage, with more or less dropout, other losses, depths, widths and scalings, and
+one label at a time. Held fixed: spectra, splits, fresh noise, number of epochs (two stages share
+them), learning rate. Fitted to training and validation spectra, judged on the test spectra against
+the true labels. "worse" is the relative change of an error against EstNet's on the same splits.
+Three splits.
+
+``--data koester`` needs SKESTNET_DATA. ``--seeds`` runs some of the splits, so that processes can
+share the work: give each OMP_NUM_THREADS=1, and end with a run without it, which collects. A run
+that was killed goes on where it stopped. About two hours of one core for each set; ``--quick``
+takes two minutes and saves nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from _ablation import variants
+from _data import LABELS
+from _reference import N_SPECTRA, REFERENCES, Reference, split
+from _results import RESULTS, Progress, data_folder, paper_metrics, print_table, save_table
+from _uncertain_methods import of_log_teff
+from tqdm.auto import tqdm
+
+from skestnet import predict_dist
+from skestnet.metrics import crps
+
+SEEDS = (0, 1, 2)
+AVERAGED = 12
+UNITS = {"teff": "Teff", "logg": "log g"}
+Rows = list[dict[str, Any]]
+
+
+def evaluate(model: Any, train: Reference, validation: Reference, test: Reference) -> Rows:
+    X, y = np.concatenate([train.X, validation.X]), np.concatenate([train.y, validation.y])
+    start = time.perf_counter()
+    fitted = of_log_teff(model).fit(X, y)
+    seconds = time.perf_counter() - start
+    errors = paper_metrics(test.truth, fitted.predict(test.X))
+    scores = crps(test.truth, predict_dist(fitted, test.X), multioutput="raw_values")
+    return [
+        {
+            "label": label,
+            **{name: float(values[k]) for name, values in errors.items()},
+            "CRPS": float(scores[k]),
+            "fit_s": seconds,
+        }
+        for k, label in enumerate(LABELS)
+    ]
+
+
+def run(data: str, seeds: list[int], quick: bool, progress: Progress | None) -> Rows:
+    """Run what is not in the progress file yet."""
+    rows = progress.rows() if progress else []
+    folder = data_folder() if data == "koester" else None
+    reference = REFERENCES[data](folder, 300 if quick else N_SPECTRA).averaged(AVERAGED)
+    small = {"max_epochs": 1} if quick else {}
+    for seed in seeds:
+        done = {row["variant"] for row in rows if row["seed"] == seed}
+        todo = {k: v for k, v in variants(seed, **small).items() if k not in done}
+        parts = split(reference, seed)
+        for name, model in tqdm(todo.items(), desc=f"{data}, split {seed}"):
+            about = {"data": data, "seed": seed, "variant": name}
+            new = [{**about, **row} for row in evaluate(model, *parts)]
+            rows += new
+            if progress:
+                progress.add(new)
+    return rows
+
+
+def summary(rows: Rows) -> Rows:
+    table = []
+    for label in LABELS:
+        mine = [row for row in rows if row["label"] == label]
+        for name in dict.fromkeys(row["variant"] for row in mine):
+            some = [row for row in mine if row["variant"] == name]
+            line: dict[str, Any] = {"label": label, "variant": name, "splits": len(some)}
+            for metric in ("MAE", "RMSE", "MAPE", "ME", "CRPS", "fit_s"):
+                line[metric] = np.mean([row[metric] for row in some])
+            for metric in ("MAE", "CRPS"):
+                change = _changes(mine, name, metric)
+                line[f"{metric} worse"] = change.mean()
+                line[f"{metric} worse se"] = change.std(ddof=min(1, len(change) - 1)) / np.sqrt(
+                    len(change)
+                )
+            table.append(line)
+    return table
+
+
+def _changes(rows: Rows, name: str, metric: str) -> Any:
+    """Return relative changes against EstNet, split by split."""
+    base = {row["seed"]: row[metric] for row in rows if row["variant"] == "EstNet"}
+    some = [row for row in rows if row["variant"] == name and row["seed"] in base]
+    return np.array([row[metric] / base[row["seed"]] - 1 for row in some])
+
+
+def plot(table: Rows, path: Path) -> None:
+    figure, axes = plt.subplots(1, 2, figsize=(11, 7), sharey=True, layout="constrained")
+    for ax, label in zip(axes, LABELS, strict=True):
+        rows = [row for row in table if row["label"] == label and row["variant"] != "EstNet"][::-1]
+        place = np.arange(len(rows))
+        for metric, color, marker, shift in (
+            ("MAE", "#0072B2", "o", 0.15),
+            ("CRPS", "#D55E00", "s", -0.15),
+        ):
+            worse = [100 * row[f"{metric} worse"] for row in rows]
+            error = [100 * row[f"{metric} worse se"] for row in rows]
+            style = {"color": color, "fmt": marker, "capsize": 2, "label": metric}
+            ax.errorbar(worse, place + shift, xerr=error, **style)
+        ax.axvline(0, color="k", linewidth=0.8)
+        ax.set_yticks(place, [row["variant"] for row in rows])
+        ax.set_xlabel(f"change of the error of {UNITS[label]} (%)\nright: worse than EstNet")
+        ax.grid(axis="x", alpha=0.3)
+    axes[0].legend()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", choices=tuple(REFERENCES), default="embedded")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), help="some of 0 to 2")
+    parser.add_argument("--quick", action="store_true", help="small, saves nothing")
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore", message="X does not have valid feature names")
+    if arguments.quick:
+        print_table(summary(run(arguments.data, [0], quick=True, progress=None)))
+        return
+    here = Path(__file__)
+    scripts = ("_ablation.py", "_compare_methods.py", "_data.py", "_reference.py")
+    progress = Progress(f"ablation_{arguments.data}", here, *map(here.with_name, scripts))
+    rows = run(arguments.data, arguments.seeds, False, progress)
+    table = summary(rows)
+    print_table(table)
+    if {row["seed"] for row in rows} == set(SEEDS) == set(arguments.seeds):
+        order = sorted(rows, key=lambda row: (row["label"] != "teff", row["seed"]))
+        print("saved", save_table(f"ablation_{arguments.data}", order).name)
+        print("saved", save_table(f"ablation_{arguments.data}_summary", table).name)
+        plot(table, RESULTS / f"ablation_{arguments.data}.png")
+
+
+if __name__ == "__main__":
+    main()
