@@ -50,7 +50,7 @@ Rows = list[dict[str, Any]]
 
 
 def draw(data: str, seed: int, quick: bool) -> tuple[Part, Part]:
-    n_train, n_test = (400, 200) if quick else (4772, 2000)
+    n_train, n_test = (640, 200) if quick else (4772, 2000)
     if data == "embedded":
         return embedded(n_train, n_test, seed)
     return koester(data_folder(), n_train, n_test, seed, averaged=12 if quick else 4)

@@ -31,9 +31,14 @@ def find_adapter(fitted: Any, table: AdapterTable) -> Adapter | None:
     return next((table[name] for name in _lineage(fitted) if name in table), None)
 
 
-def from_forest(fitted: Any, X: ArrayLike) -> PredictiveDistribution:
+def from_forest(fitted: Any, X: ArrayLike, **params: Any) -> PredictiveDistribution:
     """Take each tree of a scikit-learn forest for a draw."""
     check_is_fitted(fitted)
+    if params:
+        raise TypeError(
+            f"{type(fitted).__name__} takes no {', '.join(params)} in predict_dist: each tree is a "
+            "draw. Leave such parameters out; n_estimators is the number of trees."
+        )
     # What the forest does to X before the trees, which know no feature names, see it.
     checked = validate_data(
         fitted, X, reset=False, accept_sparse="csr", dtype=np.float32, ensure_all_finite=False

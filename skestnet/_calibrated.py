@@ -39,6 +39,7 @@ from sklearn.utils.validation import (
 )
 from tqdm.auto import tqdm
 
+from skestnet._adapters import NoDistributionError
 from skestnet._distribution import PredictiveDistribution
 from skestnet._predict_dist import predict_dist
 
@@ -46,7 +47,11 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 Fold = tuple[IntArray, IntArray]
 
-# A central interval of 90% ends at the 1st and the 19th of 19 scores: (19 + 1) * 5% = 1.
+# Of n scores the widest central interval, from the 1st to the last, is one of (n - 1) / (n + 1).
+# Fewer than 6 hold no interval of 68%, fewer than 39 none of 95%.
+FEWEST_SCORES = 6
+FEW_SCORES = 39
+# In each of several groups, which could be fewer; 90% needs 19.
 MIN_SCORES = 20
 # Largest number of draws that are made at once, beside the result.
 MAX_BLOCK = 2**22
@@ -88,7 +93,8 @@ class CalibratedRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
         `snr`. It is called in `fit` and for each prediction.
     max_draws : int, default=5000
         Largest number of scores to keep for each group, at least 20. Of more, a random subset is
-        taken, for memory: a prediction has two draws more than there are scores.
+        taken, for memory: a prediction has two draws more than there are scores. See the Notes
+        for how many an interval needs.
     n_jobs : int, default=None
         Number of folds to fit at once, as in joblib.
     random_state : int, RandomState instance or None, default=None
@@ -123,10 +129,20 @@ class CalibratedRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
     are exchangeable), ``interval(c)`` of a label holds the truth with probability c, whatever the
     regressor and the distribution of the data. With n calibration samples (in a group) this is
     exact for "split" and frozen regressors, up to the widest interval of c = (n - 1) / (n + 1) and
-    to within 1 / (n + 1), by which probabilities between two scores are interpolated. For "cv+"
-    the theory guarantees 2c - 1 only; in practice it is near c, and rather above it. The scores of
-    several labels of a sample stay together, so that ``region(c)`` holds their joint truth with a
-    probability near c too, from about a hundred calibration samples.
+    to within 1 / (n + 1), by which probabilities between two scores are interpolated. Intervals of
+    more than that are no wider, and hold less than they say:
+
+    ================================  ======  ======  ======  ======
+    Interval                          68%     90%     95%     99.7%
+    Scores that it needs, per group   6       19      39      666
+    ================================  ======  ======  ======  ======
+
+    `fit` warns of fewer than 39. It refuses fewer than 6, and with several groups fewer than 20 in
+    one of them: lower `n_groups` then.
+
+    For "cv+" the theory guarantees 2c - 1 only; in practice it is near c, and rather above it. The
+    scores of several labels of a sample stay together, so that ``region(c)`` holds their joint
+    truth with a probability near c too, from about a hundred calibration samples.
 
     **What is not.** The probability is an average over samples (of a group), and over calibration
     sets; it does not hold for a given spectrum, nor for, say, hot stars. For another survey, S/N,
@@ -251,13 +267,14 @@ class CalibratedRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
         ValueError
             If a parameter is out of its range, `y` is not finite, `cv` does not leave each sample
             out once, a predicted standard deviation is zero, the values to cut groups by are
-            missing, useless or not finite, or a group is too small.
+            missing, useless or not finite, or there are fewer than 6 calibration samples, or fewer
+            than 20 in one of several groups.
 
         Warns
         -----
         UserWarning
-            If there are fewer than 20 calibration samples, or equal values make the groups so
-            uneven that more than a tenth of one's scores is dropped.
+            If fewer than 39 scores (in each group) are kept, too few for intervals of 95%, or equal
+            values make the groups so uneven that more than a tenth of one's scores is dropped.
         """
         self._validate_params()
         system_class = _import_crepes()
@@ -406,7 +423,9 @@ class CalibratedRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
         if snr is None and self.group_by is None:
             raise ValueError(
                 f"n_groups={self.n_groups}, but there is nothing to cut groups by: pass "
-                "fit(X, y, snr=...), or CalibratedRegressor(group_by=...), a function of X."
+                "fit(X, y, snr=...), or CalibratedRegressor(group_by=...), a function of X. "
+                "What fit takes as groups are rows that belong together, such as the spectra of "
+                "one star, and stay in one fold."
             )
         return "group_by" if snr is None else "snr"
 
@@ -463,17 +482,15 @@ class CalibratedRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
     def _keep(self, group: IntArray, rng: Any) -> IntArray:
         """Choose as many samples of each group, since a PredictiveDistribution is rectangular."""
         counts = np.bincount(group, minlength=self.n_groups)
+        _check_counts(counts)
         smallest, wanted = counts.min(), min(counts.max(), self.max_draws)
-        if smallest < MIN_SCORES and self.n_groups > 1:
-            raise ValueError(
-                f"The groups have {counts.tolist()} calibration samples: expected at least "
-                f"{MIN_SCORES} in each, since an interval of 90% needs 19. Lower n_groups, or "
-                "calibrate with more samples."
-            )
-        if smallest < MIN_SCORES:
+        n_kept = min(smallest, wanted)
+        if n_kept < FEW_SCORES:
+            each = " in each group" if self.n_groups > 1 else ""
             warnings.warn(
-                f"There are {smallest} calibration samples: intervals of more than "
-                f"{(smallest - 1) / (smallest + 1):.0%} cannot be calibrated. Use more.",
+                f"There are {n_kept} calibration scores{each}: intervals of more than "
+                f"{(n_kept - 1) / (n_kept + 1):.1%} cannot be calibrated and are no wider than "
+                f"that. For 95% use {FEW_SCORES} or more{each}, for 99.7% 666 or more.",
                 stacklevel=3,
             )
         if smallest < 0.9 * wanted:
@@ -482,7 +499,6 @@ class CalibratedRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
                 f"only {smallest} of each are used. Lower n_groups.",
                 stacklevel=3,
             )
-        n_kept = min(smallest, wanted)
         members = [np.flatnonzero(group == g) for g in range(self.n_groups)]
         return np.sort(np.concatenate([rng.choice(m, n_kept, replace=False) for m in members]))
 
@@ -600,9 +616,10 @@ def _centre_and_scale(fitted: Any, X: Any, normalize: bool) -> tuple[FloatArray,
         return centre, np.ones_like(centre)
     try:
         dist = predict_dist(fitted, X)
-    except TypeError as error:
-        error.add_note("CalibratedRegressor(normalize=False) takes regressors that give none.")
-        raise
+    except NoDistributionError as error:
+        raise NoDistributionError(
+            f"{error} Or pass CalibratedRegressor(normalize=False), which takes any regressor."
+        ) from error
     scale = dist.std()
     n_zero = (_columns(scale) == 0).any(axis=1).sum()
     if n_zero:
@@ -624,6 +641,27 @@ def _in_order(
     scale = np.concatenate([each.scale for each in fits])
     order = np.argsort(index)
     return index[order], fold[order], centre[order], scale[order]
+
+
+def _check_counts(counts: IntArray) -> None:
+    """Insist on enough calibration samples in each group, of which there may be a single one."""
+    if len(counts) == 1 and counts[0] < FEWEST_SCORES:
+        raise ValueError(
+            f"There are {counts[0]} calibration samples: expected at least {FEWEST_SCORES}, which "
+            f"an interval of 68% needs; one of 95% needs {FEW_SCORES}. Calibrate with more "
+            "samples: method='cv+' uses all, a larger calibration_fraction more of them."
+        )
+    if len(counts) > 1 and counts.min() < MIN_SCORES:
+        advice = "Lower n_groups, or calibrate with more samples."
+        if counts.sum() >= MIN_SCORES * len(counts):  # values that all differ would do
+            advice = (
+                "There are enough in all, but many of the values that groups are cut by are equal, "
+                "and no cut parts these: lower n_groups, or cut by values that differ."
+            )
+        raise ValueError(
+            f"The groups have {counts.tolist()} calibration samples: expected at least "
+            f"{MIN_SCORES} in each, since an interval of 90% needs 19. {advice}"
+        )
 
 
 def _residual(labels: FloatArray, centre: FloatArray) -> FloatArray:

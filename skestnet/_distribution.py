@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -27,9 +28,11 @@ class PredictiveDistribution:
 
     The distribution of a sample is the mixture ``1/T sum_t N(loc_t, scale_t**2)``. Monte Carlo
     dropout gives draws of scale zero; a normal distribution is a single draw with its standard
-    deviation as scale. Method names are those of scipy's frozen distributions. Arrays have the
-    samples first and, where there are several labels, the labels last. Most methods describe
-    labels one by one; `covariance`, `region` and `rvs` describe them together.
+    deviation as scale. What scipy's frozen distributions can do too has the same name here, such
+    as `ppf`, `interval` and `rvs`. Arrays have the samples first and, where there are several
+    labels, the labels last. Most methods describe labels one by one; `covariance`, `region` and
+    `rvs` describe them together. ``len(dist)`` is the number of samples, and ``dist[rows]`` selects
+    some of them: by a slice, a mask or indices.
 
     The centres of the components differ by what the model does not know (epistemic uncertainty),
     their scales are the noise that remains for a given model (aleatoric uncertainty): `var` and
@@ -75,6 +78,12 @@ class PredictiveDistribution:
     >>> normal = PredictiveDistribution([[8.0]], scale=0.1)
     >>> normal.ppf(0.975).round(3)
     array([8.196])
+
+    Several samples, and one of them:
+
+    >>> several = PredictiveDistribution([[8.0], [8.5], [9.0]], scale=0.1)
+    >>> len(several), several[1].mean()
+    (3, array([8.5]))
 
     Two labels whose errors are correlated:
 
@@ -217,9 +226,22 @@ class PredictiveDistribution:
         -------
         PredictiveDistribution
             The marginal distributions of this label, of shape (n_samples,).
+
+        Raises
+        ------
+        ValueError
+            If there is one label only.
+        IndexError
+            If there is no such label.
         """
         if self.loc.ndim == 2:
             raise ValueError("The distribution has one label only: there is no output to select.")
+        n_outputs = self.loc.shape[2]
+        if not isinstance(k, Integral) or not -n_outputs <= k < n_outputs:
+            raise IndexError(
+                f"k={k!r}: expected the position of a label, an integer. Choose from 0 to "
+                f"{n_outputs - 1}."
+            )
         return self._with(self.loc[..., k], self.scale[..., k])
 
     def rescale(self, factor: ArrayLike = 1.0, offset: ArrayLike = 0.0) -> PredictiveDistribution:
@@ -252,6 +274,16 @@ class PredictiveDistribution:
         """
         return self.loc.mean(axis=1)
 
+    def median(self) -> FloatArray:
+        """Compute medians.
+
+        Returns
+        -------
+        ndarray of shape `shape`
+            Medians, ``ppf(0.5)``.
+        """
+        return self.ppf(0.5)
+
     def var(self, part: Part = "total") -> FloatArray:
         """Compute variances (eq. 21): of the draws, over T - 1, plus the components' own.
 
@@ -282,7 +314,7 @@ class PredictiveDistribution:
         within = (self.scale**2).mean(axis=1)
         if part == "aleatoric":
             return within
-        between = np.zeros_like(within) if self.n_draws == 1 else self.loc.var(axis=1, ddof=1)
+        between = self._between()
         return between if part == "epistemic" else between + within
 
     def std(self, part: Part = "total") -> FloatArray:
@@ -327,7 +359,7 @@ class PredictiveDistribution:
         covariance = _diagonal(self._flat(self.var(part)))
         off = ~np.eye(loc.shape[2], dtype=bool)
         if part != "aleatoric" and self.n_draws > 1:
-            centred = loc - loc.mean(axis=1, keepdims=True)
+            centred = np.where(_all_equal(loc), 0.0, loc - loc.mean(axis=1, keepdims=True))
             between = np.einsum("ntj,ntk->njk", centred, centred) / (self.n_draws - 1)
             covariance += between * off
         if part != "epistemic" and self.correlation is not None:
@@ -356,6 +388,7 @@ class PredictiveDistribution:
         ValueError
             If `confidence` is not in (0, 1), or a label has no spread.
         """
+        _check_single("confidence", confidence)
         if not 0 < confidence < 1:
             raise ValueError(f"confidence={confidence!r}: expected a probability, such as 0.68.")
         draws = self if self._is_draws() else self.as_draws()
@@ -445,8 +478,9 @@ class PredictiveDistribution:
         Raises
         ------
         ValueError
-            If `q` is not in [0, 1].
+            If `q` is not one number in [0, 1].
         """
+        _check_single("q", q)
         if not 0 <= q <= 1:
             raise ValueError(f"q={q!r}: expected a probability in [0, 1].")
         of_draws = np.quantile(self.loc, q, axis=1)
@@ -461,7 +495,7 @@ class PredictiveDistribution:
         Parameters
         ----------
         confidence : float, default=0.68
-            Probability inside, in [0, 1].
+            Probability inside, in [0, 1]; one number.
 
         Returns
         -------
@@ -471,8 +505,9 @@ class PredictiveDistribution:
         Raises
         ------
         ValueError
-            If `confidence` is not in [0, 1].
+            If `confidence` is not one number in [0, 1].
         """
+        _check_single("confidence", confidence)
         if not 0 <= confidence <= 1:
             raise ValueError(f"confidence={confidence!r}: expected a probability, such as 0.68.")
         return self.ppf((1 - confidence) / 2), self.ppf((1 + confidence) / 2)
@@ -491,7 +526,17 @@ class PredictiveDistribution:
         -------
         ndarray of shape (n_samples, size) or (n_samples, size, n_outputs)
             Random values.
+
+        Raises
+        ------
+        ValueError
+            If `size` is not an integer of at least 0.
         """
+        if not isinstance(size, Integral) or size < 0:
+            raise ValueError(
+                f"size={size!r}: expected an integer, the number of values for each of the "
+                f"{len(self)} samples. For other shapes, reshape the result."
+            )
         rng = check_random_state(random_state)
         component = rng.randint(self.n_draws, size=(len(self), size))
         rows = np.arange(len(self))[:, None]
@@ -568,6 +613,11 @@ class PredictiveDistribution:
         n_outputs = self.loc.shape[2]
         return np.broadcast_to(np.eye(n_outputs), (*self.loc.shape, n_outputs))
 
+    def _between(self) -> FloatArray:
+        """Compute the variance of the components' centres: 0 where equal, without rounding."""
+        equal = _all_equal(self.loc)[:, 0]
+        return np.where(equal, 0.0, self.loc.var(axis=1, ddof=min(1, self.n_draws - 1)))
+
     def _is_draws(self) -> bool:
         return not self.scale.any()
 
@@ -588,9 +638,7 @@ class PredictiveDistribution:
 
     def _kernel_width(self) -> FloatArray:
         """Return Scott's bandwidth for components without an error of their own, 0 for others."""
-        if self.n_draws == 1:
-            return np.zeros_like(self.loc)
-        scott = self.loc.std(axis=1, ddof=1, keepdims=True) * self.n_draws**-0.2
+        scott = np.expand_dims(np.sqrt(self._between()), 1) * self.n_draws**-0.2
         return np.where(self.scale > 0, 0.0, scott)
 
     def _bisect(self, q: float) -> FloatArray:
@@ -609,6 +657,17 @@ class PredictiveDistribution:
         rows = max(1, MAX_TRIPLES // (self.n_draws**2 * int(np.prod(self.shape[1:]))))
         blocks = (slice(i, i + rows) for i in range(0, len(self), rows))
         return np.concatenate([_pairwise(self.loc[block], self.scale[block]) for block in blocks])
+
+
+def _check_single(name: str, probability: Any) -> None:
+    if np.ndim(probability):
+        raise ValueError(
+            f"{name}={probability!r}: expected one probability at a time. Loop over several."
+        )
+
+
+def _all_equal(loc: FloatArray) -> NDArray[np.bool_]:
+    return (loc == loc[:, :1]).all(axis=1, keepdims=True)
 
 
 def _checked_correlation(

@@ -14,6 +14,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from skestnet._distribution import PredictiveDistribution
+from skestnet._quantiles import checked_levels
 
 FloatArray = NDArray[np.float64]
 
@@ -117,7 +118,7 @@ class MultiQuantileRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
             estimate quantiles, its parameter for the level is not known, or there are several
             labels.
         """
-        levels = self._levels()
+        levels = checked_levels(self.quantiles, "quantiles")
         path, core = _last_step(self.regressor)
         name = self.quantile_param or path + _level_parameter(core)
         # The regressors themselves check X, which may hold what only they know how to treat.
@@ -174,15 +175,6 @@ class MultiQuantileRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         values = np.stack([np.ravel(fitted.predict(X)) for fitted in self.estimators_], axis=1)
         return PredictiveDistribution.from_quantiles(values, self.quantiles_, n_draws)
-
-    def _levels(self) -> FloatArray:
-        levels = np.asarray(self.quantiles, dtype=np.float64)
-        if levels.ndim != 1 or len(levels) < 2 or not (np.diff([0, *levels, 1]) > 0).all():
-            raise ValueError(
-                f"quantiles={self.quantiles!r}: expected at least two increasing probabilities "
-                "between 0 and 1, such as (0.16, 0.5, 0.84)."
-            )
-        return levels
 
     def __sklearn_tags__(self) -> Any:
         """Take over from the regressor what it says of features."""

@@ -82,7 +82,7 @@ def predict_dist(fitted: Any, X: ArrayLike, **params: Any) -> PredictiveDistribu
     Raises
     ------
     TypeError
-        If the estimator at the core can give no distribution.
+        If the estimator at the core can give no distribution, or is a class.
     ValueError
         If the inverse of a target transformation is not finite where the distributions are, or
         the members of an ensemble have unequal weights.
@@ -99,12 +99,20 @@ def predict_dist(fitted: Any, X: ArrayLike, **params: Any) -> PredictiveDistribu
     >>> predict_dist(model, X[:2])
     PredictiveDistribution(shape=(2,), n_draws=1)
     """
+    if inspect.isclass(fitted):
+        name = fitted.__name__
+        raise TypeError(f"{name} is a class: expected a fitted instance, {name}(...).fit(X, y).")
     if hasattr(fitted, "predict_dist"):
         return fitted.predict_dist(X, **params)
     adapter = find_adapter(fitted, ADAPTERS)
     if adapter is not None:
         return adapter(fitted, X, **params)
     predict = getattr(fitted, "predict", None)
+    if predict is None and hasattr(X, "predict"):
+        raise TypeError(
+            f"{type(fitted).__name__} predicts nothing, but {type(X).__name__} does: are the "
+            "arguments swapped? Expected predict_dist(model, X)."
+        )
     if predict is None or "return_std" not in inspect.signature(predict).parameters:
         raise NoDistributionError(
             f"{type(fitted).__name__} gives no distributions: expected an estimator with a "
@@ -285,3 +293,8 @@ def _affine(
     if not straight.all():
         return None
     return inner.rescale(factor, offset) if inner.loc.ndim == 3 else inner.rescale(*factor, *offset)
+
+
+# Errors of a call, such as that X is missing, then name what was called.
+for _implementation in predict_dist.registry.values():
+    _implementation.__qualname__ = "predict_dist"

@@ -16,8 +16,7 @@ def draws_of_quantiles(values: ArrayLike, levels: ArrayLike, n_draws: int) -> Fl
     function is taken for straight between the known quantiles and beyond them.
     """
     known = np.asarray(values, dtype=np.float64)
-    probability = np.asarray(levels, dtype=np.float64)
-    _check_levels(probability)
+    probability = checked_levels(levels, "levels")
     if known.ndim not in (2, 3) or known.shape[1] != len(probability):
         raise ValueError(
             f"values has shape {known.shape} for {len(probability)} levels: expected "
@@ -30,6 +29,17 @@ def draws_of_quantiles(values: ArrayLike, levels: ArrayLike, n_draws: int) -> Fl
     share = (wanted - paper[right - 1]) / (paper[right] - paper[right - 1])
     share = share.reshape(-1, *[1] * (known.ndim - 2))
     return known[:, right - 1] * (1 - share) + known[:, right] * share
+
+
+def checked_levels(levels: ArrayLike, name: str) -> FloatArray:
+    """Insist on at least two increasing probabilities, without 0 and 1."""
+    given = np.asarray(levels, dtype=np.float64)
+    if given.ndim != 1 or len(given) < 2 or not (np.diff([0, *given, 1]) > 0).all():
+        raise ValueError(
+            f"{name}={levels!r}: expected at least two increasing probabilities between 0 and 1, "
+            "such as (0.16, 0.5, 0.84)."
+        )
+    return given
 
 
 def even_levels(n_draws: int) -> FloatArray:
@@ -58,11 +68,3 @@ def even_normals(n_points: int, n_outputs: int) -> FloatArray:
     place = (np.arange(1, n_points + 1)[:, np.newaxis] * step) % 1.0
     rank = place.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
     return ndtri((rank + 0.5) / n_points)
-
-
-def _check_levels(levels: FloatArray) -> None:
-    increasing = levels.ndim == 1 and len(levels) > 1 and (np.diff(levels) > 0).all()
-    if not (increasing and levels[0] > 0 and levels[-1] < 1):
-        raise ValueError(
-            f"levels={levels!r}: expected at least two increasing probabilities between 0 and 1."
-        )

@@ -28,12 +28,16 @@ class JointRegion:
         Covariance matrices.
     radius : ndarray of shape (n_samples,)
         Sizes, in standard deviations.
+    confidence : float
+        Probability inside.
 
     Examples
     --------
     >>> from skestnet import PredictiveDistribution
     >>> dist = PredictiveDistribution([[[9000.0, 8.0]]], [500.0, 0.1])
     >>> region = dist.region(0.95)
+    >>> region
+    JointRegion(shape=(1, 2), confidence=0.95)
     >>> region.radius.round(2)  # sqrt(chi2.ppf(0.95, 2)) is 2.45
     array([2.45])
     >>> region.contains([[9900.0, 8.1]])
@@ -43,6 +47,10 @@ class JointRegion:
     center: FloatArray
     covariance: FloatArray
     radius: FloatArray
+    confidence: float
+
+    def __repr__(self) -> str:
+        return f"JointRegion(shape={self.center.shape}, confidence={self.confidence})"
 
     @classmethod
     def around(
@@ -69,7 +77,7 @@ class JointRegion:
         distance = _mahalanobis(points - center[:, np.newaxis], _factor(covariance))
         # Weibull's quantile: a further point of the same kind is inside with this probability.
         radius = np.quantile(distance, confidence, axis=1, method="weibull")
-        return cls(center, covariance, radius)
+        return cls(center, covariance, radius, confidence)
 
     def contains(self, y: ArrayLike) -> NDArray[np.bool_]:
         """Tell which labels are inside.

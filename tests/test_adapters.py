@@ -63,6 +63,12 @@ def test_forests(two_labels, forest, n_outputs):
     assert not dist.scale.any()
 
 
+def test_forest_has_one_draw_per_tree(plain):
+    model = RandomForestRegressor(3, random_state=0).fit(*plain)
+    with pytest.raises(TypeError, match=r"RandomForestRegressor takes no n_draws .* n_estimators"):
+        predict_dist(make_pipeline("passthrough", model), plain[0], n_draws=10)
+
+
 def test_forest_of_a_data_frame(plain):
     pd = pytest.importorskip("pandas")
     X, y = plain

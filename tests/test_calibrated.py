@@ -1,4 +1,5 @@
 import pickle
+import re
 import sys
 import tracemalloc
 import warnings
@@ -33,7 +34,7 @@ from skestnet._calibrated import CalibratedRegressor
 
 crepes = pytest.importorskip("crepes")
 
-FEW = "ignore:There are .* calibration samples:UserWarning"
+FEW = "ignore:There are .* calibration scores:UserWarning"
 
 
 class Stated(RegressorMixin, BaseEstimator):
@@ -237,7 +238,10 @@ def sorted_rows(points):
 
 
 METHODS = {
-    "split": ({"method": "split"}, ShuffleSplit(1, test_size=0.2, random_state=3)),
+    "split": (
+        {"method": "split", "calibration_fraction": 0.4},
+        ShuffleSplit(1, test_size=0.4, random_state=3),
+    ),
     "cv+": ({}, KFold(5, shuffle=True, random_state=3)),
     "own folds": ({"cv": KFold(3)}, KFold(3)),
 }
@@ -341,10 +345,10 @@ def test_attributes():
 
 def test_largest_number_of_draws():
     X, y = line(100, n_outputs=2)
-    model = CalibratedRegressor(Stated(), max_draws=30, random_state=0).fit(X, y)
+    model = CalibratedRegressor(Stated(), max_draws=40, random_state=0).fit(X, y)
     whole = CalibratedRegressor(Stated(), random_state=0).fit(X, y)
-    assert model.scores_.shape == (30, 2)
-    assert model.predict_dist(X).n_draws == 32
+    assert model.scores_.shape == (40, 2)
+    assert model.predict_dist(X).n_draws == 42
     kept = model.calibration_indices_
     assert_array_equal(kept, np.unique(kept))
     assert_array_equal(model.scores_, whole.scores_[kept])
@@ -374,10 +378,10 @@ def test_memory_is_that_of_the_result(monkeypatch):
 
 
 def test_widest_interval_is_that_of_the_scores():
-    X, y = line(25)
+    X, y = line(39)
     model = CalibratedRegressor(Stated(), random_state=0).fit(X, y)
     dist = model.predict_dist(X)
-    low, high = dist.interval(24 / 26)
+    low, high = dist.interval(0.95)  # (39 - 1) / (39 + 1)
     assert_allclose(low, dist.loc.min(axis=1))
     assert_allclose(high, dist.loc.max(axis=1))
     for a, b in zip(dist.interval(0.99), (low, high), strict=True):
@@ -421,20 +425,55 @@ def test_too_small_groups():
     with pytest.raises(ValueError, match=r"\[20, 19, 20\] .* at least 20 .* 90% needs 19"):
         model.fit(X, y, snr=X[:, 2])
     X, y = line(60)
-    assert len(model.fit(X, y, snr=X[:, 2]).scores_) == 60
+    with pytest.warns(UserWarning, match="20 calibration scores in each group.* more than 90.5%"):
+        model.fit(X, y, snr=X[:, 2])
+    assert len(model.scores_) == 60
 
 
-def test_few_samples_without_groups():
-    X, y = line(19)
-    with pytest.warns(UserWarning, match="19 calibration samples: intervals of more than 90%"):
-        CalibratedRegressor(Stated()).fit(X, y)
+@pytest.mark.parametrize("n_groups", [1, 2])
+def test_few_scores(n_groups):
+    X, y = line(39 * n_groups)
+    model = CalibratedRegressor(Stated(), n_groups=n_groups, group_by=lambda X: X[:, 2])
+    model.fit(X, y)  # just enough for 95%
+    with pytest.warns(UserWarning, match=r"are 38 .* 94\.9% .* no wider .* 95% use 39 or more"):
+        model.fit(X[1:], y[1:])
+    with pytest.warns(UserWarning, match="There are 38 calibration scores"):
+        model.set_params(max_draws=38).fit(X, y)
+
+
+def test_too_few_samples():
+    X, y = line(6)
+    model = CalibratedRegressor(Stated(), cv=2)
+    with pytest.warns(UserWarning, match=r"There are 6 calibration scores: .* more than 71\.4%"):
+        model.fit(X, y)
+    with pytest.raises(ValueError, match=r"There are 5 calibration samples: expected at least 6"):
+        model.fit(X[1:], y[1:])
+    X, y = line(20)
+    with pytest.raises(ValueError, match=r"There are 4 .*'cv\+' .* calibration_fraction"):
+        CalibratedRegressor(Stated(), method="split").fit(X, y)
+
+
+@pytest.mark.parametrize(("confidence", "n_scores"), [(68, 6), (90, 19), (95, 39), (99.7, 666)])
+def test_numbers_of_scores_that_intervals_need(confidence, n_scores):
+    share = confidence / 100
+    assert (n_scores - 2) / n_scores < share <= (n_scores - 1) / (n_scores + 1)
+    table = re.search(r"Interval (.*)\n *Scores [^\d]*(.*)", CalibratedRegressor.__doc__)
+    columns = [row.split() for row in table.groups()]
+    assert (f"{confidence}%", str(n_scores)) in zip(*columns, strict=True)
+
+
+def test_groups_by_equal_values():
+    X, y = line(200)
+    model = CalibratedRegressor(Stated(), n_groups=2, group_by=lambda X: np.ones(len(X)))
+    with pytest.raises(ValueError, match=r"\[0, 200\].* are equal, .* cut by values that differ"):
+        model.fit(X, y)
 
 
 def test_group_values_that_are_of_no_use():
     X, y = line(120)
     model = CalibratedRegressor(Stated(), n_groups=2, random_state=0)
-    with pytest.raises(ValueError, match=r"nothing to cut groups by.*snr=.*group_by="):
-        model.fit(X, y)
+    with pytest.raises(ValueError, match=r"nothing to cut groups by.*snr=.*group_by=.*one fold"):
+        model.fit(X, y, groups=X[:, 2])
     with pytest.raises(ValueError, match=r"snr has shape \(119,\): expected \(120,\)"):
         model.fit(X, y, snr=X[1:, 2])
     bad = X[:, 2].copy()
@@ -484,9 +523,10 @@ def test_failed_fit_leaves_no_half_fitted_estimator():
 def test_weights_and_snr_reach_the_regressor_in_parts(method):
     X, y = line(100)
     weight, snr = np.arange(100.0), np.arange(100.0) + 0.5
-    model = CalibratedRegressor(Stated(), method=method, random_state=3)
+    params, splitter = METHODS[method]
+    model = CalibratedRegressor(Stated(), random_state=3, **params)
     model.fit(X, y, sample_weight=weight, snr=snr)
-    folds = METHODS[method][1].split(X)
+    folds = splitter.split(X)
     for (train, _), fitted in zip(folds, model.regressors_, strict=True):
         assert_array_equal(fitted.seen_weight_, weight[train])
         assert_array_equal(fitted.seen_snr_, snr[train])
@@ -508,8 +548,8 @@ def test_weights_reach_a_step_of_a_pipeline():
     "params", [{}, {"cv": 3}, {"cv": GroupKFold(4)}, {"method": "split"}], ids=str
 )
 def test_visits_to_a_star_stay_together(params):
-    X, y = line(120)
-    star = np.repeat(np.arange(40), 3)
+    X, y = line(210)
+    star = np.repeat(np.arange(70), 3)
     X[:, 0] = star
     model = CalibratedRegressor(Stated(), random_state=0, **params)
     model.fit(X, y, groups=star)
@@ -550,7 +590,7 @@ def test_frozen_regressor_takes_no_weights():
 
 def test_grid_search_over_inner_parameters():
     X, y = line(180)
-    model = CalibratedRegressor(Ridge(), normalize=False, random_state=0)
+    model = CalibratedRegressor(Ridge(), calibration_fraction=0.4, normalize=False, random_state=0)
     grid = {"regressor__alpha": [0.1, 1e6], "method": ["split", "cv+"]}
     search = GridSearchCV(model, grid, cv=3).fit(X, y)
     assert search.best_params_["regressor__alpha"] == 0.1
@@ -558,10 +598,10 @@ def test_grid_search_over_inner_parameters():
 
 
 def test_search_with_groups_of_a_function():
-    X, y = line(150)
+    X, y = line(160)
     model = CalibratedRegressor(Stated(), group_by=lambda X: X[:, 2], random_state=0)
     search = GridSearchCV(model, {"n_groups": [1, 2]}, cv=2, error_score="raise").fit(X, y)
-    assert search.best_estimator_.predict(X).shape == (150,)
+    assert search.best_estimator_.predict(X).shape == (160,)
 
 
 def test_parameters_pass_through_a_pipeline():
@@ -608,8 +648,8 @@ def test_routing_of_snr_to_the_groups_and_to_the_regressor():
 @config_context(enable_metadata_routing=True)
 @pytest.mark.parametrize("params", [{"cv": 4}, {"cv": GroupKFold(4)}, {"method": "split"}], ids=str)
 def test_routing_of_groups_through_a_search(params):
-    X, y = line(240)
-    star = np.repeat(np.arange(60), 4)
+    X, y = line(400)
+    star = np.repeat(np.arange(100), 4)
     X[:, 0] = star
     inner = Stated().set_fit_request(snr=False, sample_weight=False)
     model = CalibratedRegressor(inner, random_state=0, **params)
@@ -631,7 +671,7 @@ def test_groups_through_cross_validation_without_routing():
 
 @pytest.mark.parametrize("method", ["split", "cv+"])
 def test_clone_and_pickle(method):
-    X, y = line(110, n_outputs=2)
+    X, y = line(200, n_outputs=2)
     model = CalibratedRegressor(Stated(), method=method, random_state=0).fit(X, y)
     assert not hasattr(clone(model), "regressors_")
     for again in (clone(model).fit(X, y), pickle.loads(pickle.dumps(model))):
@@ -733,7 +773,7 @@ def test_parameters(params, match):
 
 
 def test_regressor_without_distributions():
-    with pytest.raises(TypeError, match=r"Ridge gives no distributions(.|\n)*normalize=False"):
+    with pytest.raises(TypeError, match=r"Ridge gives no distributions.*normalize=False"):
         CalibratedRegressor(Ridge()).fit(*line())
 
 
@@ -794,13 +834,21 @@ def test_crepes_does_not_change_which_warnings_are_shown(monkeypatch):
 # Other regressors, and scikit-learn's own checks
 
 
-def test_network(lines, small_regressor):
-    X, y = lines
+def test_network(line_spectra, small_regressor):
+    X, y = line_spectra(60)
     net = make_pipeline(StandardScaler(), small_regressor(max_epochs=1))
     model = CalibratedRegressor(net, method="split", calibration_fraction=0.7, random_state=0)
     dist = model.fit(X, y).predict_dist(X)
-    assert dist.shape == (30, 2)
-    assert dist.n_draws == 23
+    assert dist.shape == (60, 2)
+    assert dist.n_draws == 44
+
+
+def test_network_that_is_always_sure(line_spectra, small_regressor):
+    X, y = line_spectra(60)
+    net = small_regressor(max_epochs=1, noise="none", dropout=0)
+    assert_array_equal(predict_dist(net.fit(X, y), X).std(), 0)
+    with pytest.raises(ValueError, match=r"is 0 for 12 of 12 samples.*normalize=False"):
+        CalibratedRegressor(net).fit(X, y)
 
 
 def test_gaussian_process():
@@ -824,7 +872,7 @@ def checks_of(*estimators, expected=None):
 @pytest.mark.filterwarnings(FEW)
 @checks_of(
     CalibratedRegressor(BayesianRidge()),
-    CalibratedRegressor(BayesianRidge(), method="split"),
+    CalibratedRegressor(BayesianRidge(), method="split", calibration_fraction=0.6),
     expected=NO_OBJECTS,
 )
 def test_compliance(estimator, check):
@@ -834,7 +882,7 @@ def test_compliance(estimator, check):
 @pytest.mark.filterwarnings(FEW)
 @checks_of(
     CalibratedRegressor(Ridge(), normalize=False),
-    CalibratedRegressor(Ridge(), method="split", normalize=False),
+    CalibratedRegressor(Ridge(), method="split", calibration_fraction=0.6, normalize=False),
 )
 def test_compliance_without_normalising(estimator, check):
     check(estimator)

@@ -18,7 +18,7 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skestnet import PredictiveDistribution, predict_dist
+from skestnet import CalibratedRegressor, PredictiveDistribution, predict_dist
 from skestnet.metrics import cross_val_predict_dist
 from skestnet.metrics._cross_val import _concatenate
 
@@ -151,6 +151,43 @@ def test_fit_and_predict_parameters(data):
     )
     few = cross_val_predict_dist(ResidualDraws(), X, y, cv=3, predict_params={"n_draws": 6})
     assert few.n_draws == 6
+
+
+@pytest.mark.parametrize("as_frames", [False, True])
+def test_predict_parameters_of_each_sample(data, as_frames):
+    X, y = data
+    width = np.random.default_rng(1).uniform(0.1, 5, 41)
+
+    class Wide(ResidualDraws):
+        def predict_dist(self, X, width, level, n_draws):
+            assert np.shape(width) == (len(X),)
+            assert np.shape(level) == (2,)
+            dist = super().predict_dist(X, n_draws)
+            return PredictiveDistribution(dist.loc, np.asarray(width)[:, None])
+
+    given = width
+    if as_frames:
+        pd = pytest.importorskip("pandas")
+        X, given = pd.DataFrame(X), pd.Series(width, index=range(100, 141))
+    # Words and numbers are passed on as they are, and so is what has another length.
+    params = {"width": given, "level": [0.1, 0.9], "n_draws": np.int64(6)}
+    cv = KFold(3, shuffle=True, random_state=0)
+    dist = cross_val_predict_dist(Wide(), X, y, cv=cv, predict_params=params)
+    assert_array_equal(dist.scale, np.tile(width[:, None], 6))
+
+
+def test_calibration_by_signal_to_noise():
+    pytest.importorskip("crepes")
+    rng = np.random.default_rng(0)
+    X, snr = rng.standard_normal((240, 2)), rng.uniform(2, 30, 240)
+    y = X[:, 0] + rng.standard_normal(240) / snr
+    model = CalibratedRegressor(BayesianRidge(), n_groups=2, random_state=0)
+    given = {"params": {"snr": snr}, "predict_params": {"snr": snr}}
+    dist = cross_val_predict_dist(model, X, y, cv=3, **given)
+    width = np.subtract(*dist.interval(0.68)[::-1])
+    assert width[snr < 10].mean() > 1.5 * width[snr > 20].mean()
+    with pytest.raises(ValueError, match="snr"):
+        cross_val_predict_dist(model, X, y, cv=3, params={"snr": snr})
 
 
 def test_groups_stay_together(data):

@@ -73,6 +73,12 @@ def test_draws_against_scipy():
     assert_allclose(dist.logpdf(y), kernel)
 
 
+def test_median_lies_in_the_middle(dist):
+    mirrored = dist.rescale(-1.0)
+    assert_allclose(dist.median(), -mirrored.median(), rtol=1e-9)
+    assert_allclose(PredictiveDistribution([[1.0, 2.0, 9.0]]).median(), [2.0])
+
+
 def test_mixture_against_its_components():
     dist = mixture()
     y = np.linspace(4, 6, 4)
@@ -305,8 +311,12 @@ def test_selection_of_a_label():
         assert_allclose(one.ppf(0.2), dist.ppf(0.2)[:, k])
     with pytest.raises(ValueError, match="one label only"):
         mixture().output(0)
-    with pytest.raises(IndexError):
-        dist.output(2)
+
+
+@pytest.mark.parametrize("k", [2, -3, "teff", 0.5])
+def test_a_label_that_is_not_there(k):
+    with pytest.raises(IndexError, match=f"k={k!r}: .* Choose from 0 to 1"):
+        mixture(n_outputs=2).output(k)
 
 
 @pytest.mark.parametrize(("factor", "offset"), [(3.0, 1.0), (-2.0, 5.0), ([1.0, -10.0], [0.0, 3])])
@@ -338,6 +348,22 @@ def test_points():
     assert_array_equal(dist.interval(0.9), [[3, 4], [3, 4]])
     assert_array_equal(dist.cdf([2.9, 4.0]), [0, 1])
     assert_array_equal(dist.crps([3.0, 6.0]), [0, 2])
+
+
+def test_equal_draws_have_no_variance_at_all():
+    loc = np.full((3, 200, 2), 9876.54321)  # whose mean is another number
+    assert loc.var(axis=1, ddof=1).any()
+    loc[1, :, 1] = draws(1, 200)
+    dist = PredictiveDistribution(loc)
+    assert_array_equal(dist.std() > 0, [[False, False], [False, True], [False, False]])
+    expected = np.zeros((3, 2, 2))
+    expected[1, 1, 1] = loc[1, :, 1].var(ddof=1)
+    assert_array_equal(dist.covariance() == 0, expected == 0)
+    assert_allclose(dist.covariance(), expected)
+    assert_array_equal(dist.logpdf(loc[:, 0])[0], np.inf)
+    noisy = PredictiveDistribution(loc, 0.5)
+    assert_array_equal(noisy.var("epistemic"), dist.var())
+    assert_array_equal(noisy.var()[0], 0.25)
 
 
 @pytest.mark.parametrize("n_draws", [1, 3])
@@ -439,3 +465,22 @@ def test_values_of_another_shape(dist):
     for method in (dist.cdf, dist.logpdf, dist.crps):
         with pytest.raises(ValueError, match=r"y has shape \(17,\): expected one that broadcasts"):
             method(np.zeros(17))
+
+
+@pytest.mark.parametrize("several", [[0.68, 0.95], np.array([0.5]), (0.16, 0.84)])
+def test_several_probabilities_at_once(dist, several):
+    for method in (dist.ppf, dist.interval, dist.region):
+        with pytest.raises(ValueError, match=r"expected one probability at a time\. Loop"):
+            method(several)
+    assert_array_equal(dist.ppf(np.array(0.16)), dist.ppf(0.16))
+
+
+@pytest.mark.parametrize("size", [(3, 4), 2.5, -1, None])
+def test_bad_number_of_random_values(dist, size):
+    with pytest.raises(ValueError, match=r"size=.*expected an integer, .* reshape"):
+        dist.rvs(size)
+    assert dist.rvs(np.int64(2)).shape[:2] == (len(dist), 2)
+
+
+def test_region_says_what_it_is_in_short():
+    assert repr(mixture(n_outputs=2).region(0.9)) == "JointRegion(shape=(4, 2), confidence=0.9)"

@@ -199,8 +199,8 @@ def test_ensemble_has_the_gradient_of_its_mean(lines):
     assert_allclose(saliency(bagging, X[:2], signed=True), [each.mean(axis=0)] * 2, rtol=1e-5)
 
 
-def test_calibrated_regressor_has_the_mean_of_its_folds(lines, small_regressor):
-    X, y = lines
+def test_calibrated_regressor_has_the_mean_of_its_folds(line_spectra, small_regressor):
+    X, y = line_spectra(40)
     calibrated = CalibratedRegressor(small_regressor(), method="cv+", cv=2).fit(X, y)
     assert len(calibrated.regressors_) == 2
     each = [saliency(regressor, X, signed=True) for regressor in calibrated.regressors_]
@@ -218,8 +218,8 @@ def test_networks_that_see_other_pixels_have_no_mean(params, lines):
             saliency(fitted, X)
 
 
-def test_networks_that_see_numbers_of_pixels_that_differ(lines):
-    X, y = lines
+def test_networks_that_see_numbers_of_pixels_that_differ(line_spectra):
+    X, y = line_spectra(40)
     calibrated = CalibratedRegressor(linear(), method="cv+", cv=2).fit(X, y)
     part = make_pipeline(FunctionTransformer(lambda X: X[:, :20]), linear()).fit(X, y)
     calibrated.regressors_[1] = part
@@ -239,6 +239,8 @@ def test_errors(inspect, lines, fitted, small_regressor):
         inspect(make_pipeline(StandardScaler(), small_regressor()), X)
     with pytest.raises(TypeError, match=r"Ridge is no network .* a fitted EstNetRegressor"):
         inspect(make_pipeline(StandardScaler(), Ridge()).fit(X, y), X)
+    with pytest.raises(TypeError, match=r"^ndarray is no estimator: expected \(fitted, X\), a fi"):
+        inspect(X, fitted)
     with pytest.raises(ValueError, match="23 features"):
         inspect(fitted, X[:, 1:])
     with pytest.raises(ValueError, match="MaskedPixelImputer"):

@@ -14,7 +14,7 @@ from sklearn.svm import SVR
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skestnet import predict_dist
+from skestnet import PredictiveDistribution, predict_dist
 from skestnet._multi_quantile import MultiQuantileRegressor
 
 LEVELS = (0.16, 0.5, 0.84)
@@ -233,6 +233,9 @@ def test_catboost_is_told_of_its_own_way(growing):
 def test_wrong_levels(growing, levels):
     with pytest.raises(ValueError, match=r"quantiles=.*at least two increasing probabilities"):
         MultiQuantileRegressor(QuantileRegressor(), quantiles=levels).fit(*growing)
+    values = np.zeros((2, np.size(levels)))
+    with pytest.raises(ValueError, match=r"^levels=.*at least two increasing probabilities"):
+        PredictiveDistribution.from_quantiles(values, levels)
 
 
 def test_several_labels(growing):

@@ -250,7 +250,8 @@ def in_weights(net, X, y):
 
 def in_calibrated(net, X, y):
     pytest.importorskip("crepes")
-    model = CalibratedRegressor(net, method="split", calibration_fraction=0.7).fit(X, y)
+    model = CalibratedRegressor(net, method="split", calibration_fraction=0.7)
+    model.fit(np.tile(X, (2, 1)), np.tile(y, (2, 1)))
     return model, model.regressors_[0], X
 
 
@@ -295,7 +296,8 @@ def test_several_networks_score_together(lines, small_regressor, kind):
         networks = model.estimators_
     else:
         pytest.importorskip("crepes")
-        model = CalibratedRegressor(net, cv=3, random_state=0).fit(X, y)
+        model = CalibratedRegressor(net, cv=3, random_state=0)
+        model.fit(np.tile(X, (2, 1)), np.tile(y, (2, 1)))
         networks, views = model.regressors_, [X] * 3
     detector = detect(model).fit(X)
     scores = [

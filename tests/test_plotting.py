@@ -1,15 +1,17 @@
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import trapezoid
 from scipy.stats import binom, gaussian_kde, norm
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import BayesianRidge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skestnet import PredictiveDistribution, predict_dist
+from skestnet import CalibratedRegressor, PredictiveDistribution, predict_dist
 from skestnet.metrics import coverage_by_group
 from skestnet.plotting import (
     DistributionDisplay,
@@ -217,6 +219,86 @@ def test_from_estimator_predicts_one_sample(cls, row):
         cls.from_estimator(estimator, X, row=0, y=y[1:])
 
 
+class NeedsSNR:
+    """An estimator whose distributions depend on more than the samples."""
+
+    def predict_dist(self, X, snr, factor=1.0):
+        assert np.shape(snr) == (len(X),)
+        scale = factor / np.asarray(snr)[:, None, None]
+        return PredictiveDistribution(np.asarray(X)[:, None], scale * np.ones((1, 1, 2)))
+
+
+@pytest.mark.parametrize("cls", [ReliabilityDisplay, UncertaintyDisplay, SNRDisplay])
+def test_what_a_prediction_needs_beside_samples(cls):
+    X, y = truths(2), truths(2, seed=1)
+    more = (SNR,) if cls is SNRDisplay else ()
+    params = {"predict_params": {"snr": SNR, "factor": 3.0}, "output": 1}
+    display = cls.from_estimator(NeedsSNR(), X, y, *more, **params)
+    dist = NeedsSNR().predict_dist(X, SNR, 3.0)
+    expected = DISPLAYS[cls](y, dist, output=1, name="NeedsSNR")
+    assert_same_curves(display, expected)
+    with pytest.raises(TypeError, match="snr"):
+        cls.from_estimator(NeedsSNR(), X, y, *more, output=1)
+
+
+@pytest.mark.parametrize("cls", [DistributionDisplay, JointDistributionDisplay])
+@pytest.mark.parametrize("factor", [3.0, np.float64(3.0)])
+def test_what_the_prediction_of_one_sample_needs(cls, factor):
+    X, output = truths(2), {"output": 1} if cls is DistributionDisplay else {}
+    params = {"predict_params": {"snr": SNR, "factor": factor}, **output}
+    display = cls.from_estimator(NeedsSNR(), X, row=7, **params)
+    dist = NeedsSNR().predict_dist(X, SNR, 3.0)
+    expected = cls.from_predictions(dist, row=7, name="NeedsSNR", **output)
+    assert_same_curves(display, expected)
+
+
+def test_model_that_was_calibrated_by_signal_to_noise(bayesian):
+    pytest.importorskip("crepes")
+    model, X, y = bayesian
+    calibrated = CalibratedRegressor(FrozenEstimator(model), n_groups=2).fit(X, y, snr=SNR)
+    params = {"predict_params": {"snr": SNR}, "name": None}
+    display = SNRDisplay.from_estimator(calibrated, X, y, SNR, **params)
+    expected = SNRDisplay.from_predictions(y, calibrated.predict_dist(X, SNR), SNR)
+    assert_same_curves(display, expected)
+    one = DistributionDisplay.from_estimator(calibrated, X, row=3, **params)
+    assert one.mean == pytest.approx(calibrated.predict(X, SNR)[3])
+
+
+@pytest.mark.parametrize("cls", ALL_DISPLAYS)
+def test_truths_of_an_estimator_are_called_y(cls, bayesian):
+    model, X, y = bayesian
+    given = {"y": y} if cls in DISPLAYS and cls is not DistributionDisplay else {}
+    given |= {"snr": SNR} if cls is SNRDisplay else {}
+    with pytest.raises(TypeError, match="takes the true labels as y, and no y_true"):
+        cls.from_estimator(model, X, **given, y_true=y)
+
+
+@pytest.mark.parametrize("cls", ALL_DISPLAYS)
+def test_names_of_axes_stay_unless_others_are_given(cls):
+    y, dist = truths(2), calibrated(truths(2))
+    joint, unnamed = cls is JointDistributionDisplay, cls is ReliabilityDisplay
+    params = {} if joint else {"output": 0}
+
+    def names(first, second=None):
+        given = {"label_names": (first, second)} if joint else {"label_name": first}
+        return params if unnamed else params | given
+
+    first = ALL_DISPLAYS[cls](y, dist, **names(TEFF, LOG_G))
+    shown = axis_names(first)
+    assert unnamed or any(TEFF in name for name in shown)
+    second = ALL_DISPLAYS[cls](y, draws(2), **params, **drawn_into(first))
+    assert axis_names(second) == shown
+    third = ALL_DISPLAYS[cls](y, dist, **names("ln Teff", LOG_G), **drawn_into(first))
+    assert axis_names(third) == [name.replace(TEFF, "ln Teff") for name in shown]
+    first.figure_.axes[-1].set_xlabel("mine")
+    ALL_DISPLAYS[cls](y, dist, **params, **drawn_into(first))
+    assert first.figure_.axes[-1].get_xlabel() == "mine"
+
+
+def axis_names(display):
+    return [name for ax in axes_of(display) for name in (ax.get_xlabel(), ax.get_ylabel())]
+
+
 @pytest.mark.parametrize("cls", [DistributionDisplay, JointDistributionDisplay])
 def test_row_must_exist(cls):
     with pytest.raises(ValueError, match="row=240: expected the position of one of 240 samples"):
@@ -341,7 +423,7 @@ def test_windows_against_a_loop():
     assert band_at(display.band_, display.position[3]) == (display.low[3], display.high[3])
     assert display.ax_.get_xlabel() == "true Teff (K)"
     assert display.ax_.get_ylabel() == "standard deviation of Teff (K)"
-    assert labels_in(display.ax_) == ["running median", "95% band", "distribution of labels"]
+    assert labels_in(display.ax_) == ["total, running median", "95% band", "distribution of labels"]
 
 
 @pytest.mark.parametrize(("n_samples", "n_windows"), [(1, 1), (19, 1), (20, 1), (60, 11)])
@@ -363,8 +445,7 @@ def test_parts_of_the_uncertainty():
     assert_allclose(std["total"] ** 2, std["epistemic"] ** 2 + std["aleatoric"] ** 2)
     assert_allclose(display.median, 0.7)
     running = "running median"
-    expected = [f"net, {running}", f"net, epistemic, {running}", f"net, aleatoric, {running}"]
-    assert labels_in(ax)[:3] == expected
+    assert labels_in(ax)[:3] == [f"net, {part}, {running}" for part in std]
     with pytest.raises(ValueError, match="part='both'"):
         UncertaintyDisplay.from_predictions(y, dist, part="both")
 
@@ -519,6 +600,21 @@ def test_panels_of_a_corner():
     assert_array_equal(line_named(display.axes_[2, 1], "truth").get_xdata(), [y[3, 1]] * 2)
     assert display.axes_[2, 0].get_ylim() == display.axes_[2, 1].get_ylim()
     assert display.axes_[0, 0].get_xlim() == display.axes_[2, 0].get_xlim()
+
+
+@pytest.mark.parametrize("spread", [3000, 4500, 6000, 9000])
+def test_numbers_along_temperature_do_not_overlap(spread):
+    rng = np.random.default_rng(0)
+    dist = PredictiveDistribution(rng.normal([25_000, 8], [spread, 0.1], (1, 200, 2)))
+    display = JointDistributionDisplay.from_predictions(dist, label_names=(TEFF, LOG_G))
+    display.figure_.canvas.draw()
+    for ax in display.axes_[-1]:
+        low, high = ax.get_xlim()
+        axis = zip(ax.get_xticks(), ax.get_xticklabels(), strict=True)
+        boxes = [label.get_window_extent() for place, label in axis if low <= place <= high]
+        assert len(boxes) > 1
+        for left, right in pairwise(boxes):
+            assert right.x0 - left.x1 > 5
 
 
 def test_points_are_the_draws_where_there_are_such():

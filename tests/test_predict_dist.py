@@ -17,7 +17,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
-from skestnet import MultiQuantileRegressor, PredictiveDistribution, predict_dist
+from skestnet import (
+    EstNetRegressor,
+    MultiQuantileRegressor,
+    PredictiveDistribution,
+    predict_dist,
+)
 
 
 @pytest.fixture(scope="module")
@@ -513,6 +518,26 @@ def test_estimator_without_distributions(plain):
     for model in (Ridge(), make_pipeline(StandardScaler(), Ridge())):
         with pytest.raises(TypeError, match=r"Ridge gives no distributions.*register"):
             predict_dist(model.fit(X, y), X)
+
+
+@pytest.mark.parametrize("cls", [Ridge, BayesianRidge, RandomForestRegressor, EstNetRegressor])
+def test_a_class_in_place_of_an_instance(plain, cls):
+    with pytest.raises(TypeError, match=rf"{cls.__name__} is a class: expected a fitted instance"):
+        predict_dist(cls, plain[0])
+
+
+def test_swapped_arguments(plain):
+    X, y = plain
+    with pytest.raises(TypeError, match=r"ndarray .* BayesianRidge does: are the arguments swapp"):
+        predict_dist(X, BayesianRidge().fit(X, y))
+    with pytest.raises(TypeError, match="ndarray gives no distributions"):
+        predict_dist(X, X)
+
+
+@pytest.mark.parametrize("wrap", [make_pipeline, FrozenEstimator, TransformedTargetRegressor])
+def test_missing_samples(wrap):
+    with pytest.raises(TypeError, match=r"^predict_dist\(\) missing 1 .* argument: 'X'"):
+        predict_dist(wrap(BayesianRidge()))
 
 
 def test_own_type(plain):

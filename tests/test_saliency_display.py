@@ -86,6 +86,31 @@ def test_lines_are_marked_where_the_spectrum_is():
     assert not display.axes_[1].texts
 
 
+@pytest.mark.parametrize("lines", ["balmer", {"a": 4000.0}])
+def test_wavelengths_in_other_units_than_the_lines(lines):
+    with pytest.warns(
+        UserWarning, match=r"None of the lines, .* 400 to 800 Å, .*wavelength \* u\."
+    ):
+        display = draw(wavelength=WAVELENGTH / 10, lines=lines)
+    assert not dotted(display.axes_[0])
+    draw(wavelength=WAVELENGTH / 10 * u.nm, lines=lines)
+    assert draw(wavelength=WAVELENGTH, lines={}).lines == {}
+
+
+def test_names_of_axes_stay_unless_others_are_given():
+    params = {"wavelength": WAVELENGTH, "flux": FLUX}
+    first = draw(**params, label_names=NAMES, flux_name="flux (Jy)")
+    shown = [ax.get_ylabel() for ax in first.axes_]
+    assert shown[0] == "flux (Jy)"
+    draw(**params, axes=first.axes_)
+    assert [ax.get_ylabel() for ax in first.axes_] == shown
+    draw(**params, axes=first.axes_, label_names=("a", "b"), flux_name="counts")
+    assert [ax.get_ylabel() for ax in first.axes_] == [
+        "counts",
+        *(f"saliency of {name}\nper unit of flux" for name in "ab"),
+    ]
+
+
 def test_balmer_lines():
     display = draw(wavelength=WAVELENGTH, lines="balmer")
     names = [text.get_text() for text in display.axes_[0].texts]
@@ -124,6 +149,10 @@ def test_from_estimator(kind, fitted, fitted_two, lines, small_regressor):
     assert_allclose(display.saliency, expected)
     assert_allclose(display.flux, seen.mean(axis=0), atol=1e-6)
     assert len(display.axes_) == 1 + expected.shape[1]
+    assert display.axes_[0].get_ylabel() == "mean flux that\nthe network sees"
+    observed = SaliencyDisplay.from_estimator(model, X, flux=100 * X)
+    assert_allclose(observed.flux, 100 * X.mean(axis=0), rtol=1e-5)
+    assert observed.axes_[0].get_ylabel() == "mean flux"
     other = SaliencyDisplay.from_estimator(model, X, name="mine", flux=None)
     assert other.name == "mine"
     assert len(other.axes_) == expected.shape[1]
@@ -146,8 +175,9 @@ def test_wrong_input():
         draw(label_names=["Teff"])
     with pytest.raises(ValueError, match="pass wavelength, too"):
         draw(lines="balmer")
-    with pytest.raises(ValueError, match="lines='paschen': expected 'balmer'"):
-        draw(wavelength=WAVELENGTH, lines="paschen")
+    for lines in ("paschen", [6563.0], np.array([6563.0, 4861.0])):
+        with pytest.raises(ValueError, match=r"lines=.*: expected 'balmer', or names with wavel"):
+            draw(wavelength=WAVELENGTH, lines=lines)
     with pytest.raises(ValueError, match="axes holds 3 axes: expected 2"):
         draw(axes=plt.subplots(3)[1])
     X = np.ones((5, 3))

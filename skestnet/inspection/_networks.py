@@ -20,6 +20,11 @@ Flux = NDArray[np.float32]
 
 def networks(fitted: Any, X: Any) -> list[tuple[TwoStageRegressor, Flux]]:
     """Return the fitted regressors inside an estimator, each with the flux its network sees."""
+    if not hasattr(fitted, "fit"):
+        raise TypeError(
+            f"{type(fitted).__name__} is no estimator: expected (fitted, X), a fitted estimator "
+            "first and then spectra."
+        )
     return [(_checked(model), model._check_flux(seen)) for model, seen in members(fitted, X)]
 
 

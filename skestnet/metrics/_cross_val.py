@@ -65,7 +65,9 @@ def cross_val_predict_dist(
         `sample_weight`, are split as `X` is. Where metadata routing is enabled, they are routed to
         the estimator and to the splitter, as each of them requests.
     predict_params : dict, default=None
-        Passed to :func:`skestnet.predict_dist` as they are, for example ``{"n_draws": 50}``.
+        Passed on to :func:`skestnet.predict_dist`, such as ``{"n_draws": 50}``, or
+        ``{"snr": snr}`` for a :class:`~skestnet.CalibratedRegressor` that gets ``{"snr": snr}`` as
+        `params` too; arrays with an entry for each sample are split as `X` is.
 
     Returns
     -------
@@ -117,7 +119,7 @@ def cross_val_predict_dist(
     # A clone for each fold: they are independent, and the given estimator stays as it is.
     folds = Parallel(n_jobs=n_jobs, verbose=verbose)(
         delayed(_fit_and_predict)(
-            clone(estimator), X, y, *split, routed.estimator.fit, predict_params or {}
+            clone(estimator), X, y, *split, routed.estimator.fit, predict_params
         )
         for split in splits
     )
@@ -148,13 +150,22 @@ def _fit_and_predict(
     train: Indices,
     test: Indices,
     fit_params: dict[str, Any],
-    predict_params: dict[str, Any],
+    predict_params: dict[str, Any] | None,
 ) -> PredictiveDistribution:
     X_train, y_train = _safe_split(estimator, X, y, train)
     X_test, _ = _safe_split(estimator, X, y, test, train)
     labels = () if y_train is None else (y_train,)
     estimator.fit(X_train, *labels, **_check_method_params(X, params=fit_params, indices=train))
-    return predict_dist(estimator, X_test, **predict_params)
+    return predict_dist(estimator, X_test, **cut_params(X, predict_params, test))
+
+
+def cut_params(X: Any, params: dict[str, Any] | None, rows: Any) -> dict[str, Any]:
+    """Cut those of the parameters that have an entry for each sample of `X` to some rows."""
+    params = params or {}
+    # scikit-learn asks NumPy's scalars and words for their length.
+    single = {name: value for name, value in params.items() if np.isscalar(value)}
+    several = {name: value for name, value in params.items() if name not in single}
+    return single | _check_method_params(X, params=several, indices=rows)
 
 
 def _concatenate(folds: Sequence[PredictiveDistribution]) -> PredictiveDistribution:

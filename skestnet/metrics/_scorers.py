@@ -20,6 +20,9 @@ def crps_scorer(estimator: Any, X: ArrayLike, y: ArrayLike) -> float:
     several units: each label's CRPS is then divided by the standard deviation of the label in `y`,
     and the mean over labels is taken. The CRPS of a single label stays in its units.
 
+    Scorers get `X` and `y` only. A :class:`~skestnet.CalibratedRegressor` that was fitted with
+    `snr` needs it to predict, too: cut its groups by `group_by`, a function of `X`, instead.
+
     Parameters
     ----------
     estimator : estimator
@@ -85,7 +88,9 @@ def coverage_scorer(level: float = 0.68) -> _CoverageScorer:
 
     Its score is ``-abs(coverage - level)``, averaged over labels: 0 is perfect. As only the share
     inside counts, an estimator that knows nothing can score well: report it beside `crps_scorer`,
-    and choose models by the latter.
+    and choose models by the latter. Like it, it takes no estimators that need more than `X` to
+    predict, such as a :class:`~skestnet.CalibratedRegressor` that was fitted with `snr`: those cut
+    their groups by `group_by` instead.
 
     Parameters
     ----------

@@ -80,7 +80,7 @@ class DistributionDisplay:
         intervals: FloatArray,
         y_true: float | None = None,
         name: str | None = None,
-        label_name: str = "label",
+        label_name: str = _shared.LABEL,
     ) -> None:
         self.grid = grid
         self.density = density
@@ -124,7 +124,9 @@ class DistributionDisplay:
         if self.y_true is not None:
             style = {"color": _shared.TRUTH, "lw": 1.5, "label": "truth"}
             ax.plot([self.y_true, self.y_true], [0, height], **style)
-        ax.set(xlabel=self.label_name, ylabel="probability density")
+        default = self.label_name == _shared.LABEL
+        _shared.name_axes(ax, default=default, xlabel=self.label_name)
+        _shared.name_axes(ax, default=True, ylabel="probability density")
         _shared.leave_room_for_legend(ax)
         _shared.add_legend(ax, ncols=2)
         self.ax_, self.figure_ = ax, ax.figure
@@ -148,6 +150,7 @@ class DistributionDisplay:
         *,
         row: int = 0,
         y: ArrayLike | None = None,
+        predict_params: dict[str, Any] | None = None,
         **params: Any,
     ) -> Self:
         """Draw the distribution that a fitted estimator predicts for one sample.
@@ -162,6 +165,10 @@ class DistributionDisplay:
             Which sample.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
             True labels of the samples of `X`.
+        predict_params : dict, default=None
+            Passed on to :func:`skestnet.predict_dist`, such as ``{"snr": snr}`` for a
+            :class:`~skestnet.CalibratedRegressor` that was fitted with `snr`. Arrays with an entry
+            for each sample of `X` are cut to the row.
         **params : object
             As in `from_predictions`; `name` is the estimator's class unless given.
 
@@ -174,13 +181,17 @@ class DistributionDisplay:
         ------
         ImportError
             If matplotlib is not installed.
+        TypeError
+            If the true labels are passed as `y_true`, as `from_predictions` calls them, or the
+            estimator can give no distribution.
         ValueError
             Where `from_predictions` raises it.
         """
-        _shared.pyplot()
-        params = {"name": _shared.model_name(estimator), **params}
-        X, y = _shared.one_sample(X, y, row)
-        return cls.from_predictions(predict_dist(estimator, X), y_true=y, **params)
+        params = _shared.params_for(estimator, params)
+        X, y, predict_params = _shared.one_sample(X, y, row, predict_params)
+        return cls.from_predictions(
+            predict_dist(estimator, X, **predict_params), y_true=y, **params
+        )
 
     @classmethod
     def from_predictions(
@@ -191,7 +202,7 @@ class DistributionDisplay:
         output: int | None = None,
         y_true: ArrayLike | None = None,
         name: str | None = None,
-        label_name: str = "label",
+        label_name: str = _shared.LABEL,
         ax: Any = None,
         color: Any = None,
     ) -> Self:

@@ -19,6 +19,7 @@ FloatArray = NDArray[np.float64]
 N_POINTS = 1000
 REGIONS = ((0.68, "-"), (0.95, "--"))
 PANEL_INCHES = 2.6
+MAX_STEPS = 3  # between ticks of a panel
 
 
 class JointDistributionDisplay:
@@ -167,10 +168,11 @@ class JointDistributionDisplay:
 
     def _name_axes(self) -> None:
         names = self.label_names or [f"label {k}" for k in range(len(self.axes_))]
+        default = self.label_names is None
         for k, name in enumerate(names):
-            self.axes_[-1, k].set_xlabel(name)
+            _shared.name_axes(self.axes_[-1, k], default=default, xlabel=name)
             if k > 0:
-                self.axes_[k, 0].set_ylabel(name)
+                _shared.name_axes(self.axes_[k, 0], default=default, ylabel=name)
 
     @classmethod
     def from_estimator(
@@ -180,6 +182,7 @@ class JointDistributionDisplay:
         *,
         row: int = 0,
         y: ArrayLike | None = None,
+        predict_params: dict[str, Any] | None = None,
         **params: Any,
     ) -> Self:
         """Draw the joint distribution that a fitted estimator predicts for one sample.
@@ -194,6 +197,10 @@ class JointDistributionDisplay:
             Which sample.
         y : array-like of shape (n_samples, n_outputs), default=None
             True labels of the samples of `X`.
+        predict_params : dict, default=None
+            Passed on to :func:`skestnet.predict_dist`, such as ``{"snr": snr}`` for a
+            :class:`~skestnet.CalibratedRegressor` that was fitted with `snr`. Arrays with an entry
+            for each sample of `X` are cut to the row.
         **params : object
             As in `from_predictions`; `name` is the estimator's class unless given.
 
@@ -206,13 +213,17 @@ class JointDistributionDisplay:
         ------
         ImportError
             If matplotlib is not installed.
+        TypeError
+            If the true labels are passed as `y_true`, as `from_predictions` calls them, or the
+            estimator can give no distribution.
         ValueError
             Where `from_predictions` raises it.
         """
-        _shared.pyplot()
-        params = {"name": _shared.model_name(estimator), **params}
-        X, y = _shared.one_sample(X, y, row)
-        return cls.from_predictions(predict_dist(estimator, X), y_true=y, **params)
+        params = _shared.params_for(estimator, params)
+        X, y, predict_params = _shared.one_sample(X, y, row, predict_params)
+        return cls.from_predictions(
+            predict_dist(estimator, X, **predict_params), y_true=y, **params
+        )
 
     @classmethod
     def from_predictions(
@@ -279,6 +290,8 @@ def _new_corner(n_outputs: int) -> Any:
     for j, k in combinations(range(1, n_outputs), 2):
         axes[k, j].sharey(axes[k, 0])
         axes[k, j].tick_params(labelleft=False)
+    for ax in axes[-1]:
+        ax.locator_params(axis="x", nbins=MAX_STEPS)  # Teff in K has five digits
     return axes
 
 

@@ -132,12 +132,12 @@ class ReliabilityDisplay:
         (self.line_,) = ax.plot(self.confidence, self.coverage, **style)
         nominal = np.linspace(0, 1, 201)
         self._plot_calibrated(ax, nominal, nominal, self._chance(nominal) / len(self.pit))
-        ax.set(
-            xlabel="claimed probability of central interval",
-            ylabel="share of truths inside",
-            xlim=(0, 1),
-            ylim=(0, 1),
-        )
+        ax.set(xlim=(0, 1), ylim=(0, 1))
+        names = {
+            "xlabel": "claimed probability of central interval",
+            "ylabel": "share of truths inside",
+        }
+        _shared.name_axes(ax, default=True, **names)
 
     def _plot_pit(self, ax: Any, n_bins: int, color: Any) -> None:
         edges = np.linspace(0, 1, n_bins + 1)
@@ -147,7 +147,9 @@ class ReliabilityDisplay:
         ax.stairs(density, edges, color=color, alpha=0.15, fill=True)
         chance = self._chance(np.full(2, 1 / n_bins)) * n_bins / len(self.pit)
         self._plot_calibrated(ax, np.array([0, 1]), np.ones(2), chance)
-        ax.set(xlabel="probability integral transform", ylabel="density", xlim=(0, 1))
+        ax.set_xlim(0, 1)
+        names = {"xlabel": "probability integral transform", "ylabel": "density"}
+        _shared.name_axes(ax, default=True, **names)
         _shared.leave_room_for_legend(ax)
 
     def _share_below(self, edges: FloatArray) -> FloatArray:
@@ -171,7 +173,15 @@ class ReliabilityDisplay:
         ax.fill_between(x, *band, **style, label=f"{SCATTER:.0%} scatter, n = {len(self.pit)}")
 
     @classmethod
-    def from_estimator(cls, estimator: Any, X: ArrayLike, y: ArrayLike, **params: Any) -> Self:
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        predict_params: dict[str, Any] | None = None,
+        **params: Any,
+    ) -> Self:
         """Draw the reliability of a fitted estimator.
 
         Parameters
@@ -182,6 +192,9 @@ class ReliabilityDisplay:
             Samples.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             True labels.
+        predict_params : dict, default=None
+            Passed on to :func:`skestnet.predict_dist`, such as ``{"snr": snr}`` for a
+            :class:`~skestnet.CalibratedRegressor` that was fitted with `snr`.
         **params : object
             As in `from_predictions`; `name` is the estimator's class unless given.
 
@@ -194,12 +207,15 @@ class ReliabilityDisplay:
         ------
         ImportError
             If matplotlib is not installed.
+        TypeError
+            If the true labels are passed as `y_true`, as `from_predictions` calls them, or the
+            estimator can give no distribution.
         ValueError
             Where `from_predictions` raises it.
         """
-        _shared.pyplot()
-        params = {"name": _shared.model_name(estimator), **params}
-        return cls.from_predictions(y, predict_dist(estimator, X), **params)
+        params = _shared.params_for(estimator, params)
+        dist = predict_dist(estimator, X, **(predict_params or {}))
+        return cls.from_predictions(y, dist, **params)
 
     @classmethod
     def from_predictions(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -17,6 +18,7 @@ FloatArray = NDArray[np.float64]
 
 GREEK = dict(zip(("alpha", "beta", "gamma", "delta", "epsilon"), "αβγδε", strict=True))
 PANEL_INCHES = 2.0
+FLUX_NAME = "mean flux"
 
 
 class SaliencyDisplay:
@@ -24,7 +26,10 @@ class SaliencyDisplay:
 
     The saliency is that of :func:`skestnet.inspection.saliency`: the absolute gradient of an
     estimated label with respect to the flux of a pixel, here its mean over the spectra. The
-    spectrum in grey is the flux that the gradients refer to, as it enters the network.
+    spectrum in grey is, unless another is given, the flux that the gradients refer to, as it enters
+    the network. After a :class:`~sklearn.preprocessing.StandardScaler` that is about 0 everywhere
+    on average, and shows no lines: pass the spectra as observed, ``flux=spectra``, with the same
+    pixels.
 
     Create one by `from_estimator` or `from_saliency`. Several models can be drawn into the same
     axes.
@@ -37,11 +42,14 @@ class SaliencyDisplay:
         Wavelengths in Angstrom. None counts pixels.
     flux : ndarray of shape (n_pixels,), default=None
         Mean spectrum. None leaves its panel out.
+    flux_name : str, default="mean flux"
+        Name of the spectrum with its unit.
     label_names : sequence of str, default=None
         Names of the labels with their units, such as ``("Teff (K)", "log g (dex)")``. None is
         "label", of several "label 0" and so on.
-    lines : mapping of str to float, default=None
-        Lines to mark: names, and wavelengths in Angstrom. Those outside the spectrum are left out.
+    lines : mapping of str to float or "balmer", default=None
+        Lines to mark: names, and wavelengths in Angstrom. "balmer" is H-alpha to H8, in vacuum.
+        Those outside the spectrum are left out.
     name : str, default=None
         Name of the model for the legend.
 
@@ -57,7 +65,12 @@ class SaliencyDisplay:
     Raises
     ------
     ValueError
-        If lengths do not match.
+        If lengths do not match, or `lines` is neither a mapping nor "balmer".
+
+    Warns
+    -----
+    UserWarning
+        If lines are to be marked, and all of them are outside the spectrum.
 
     References
     ----------
@@ -87,21 +100,21 @@ class SaliencyDisplay:
         saliency: FloatArray,
         wavelength: FloatArray | None = None,
         flux: FloatArray | None = None,
+        flux_name: str = FLUX_NAME,
         label_names: Sequence[str] | None = None,
-        lines: Mapping[str, float] | None = None,
+        lines: Mapping[str, float] | str | None = None,
         name: str | None = None,
     ) -> None:
         n_pixels, n_outputs = saliency.shape
         _check_length(wavelength, "wavelength", n_pixels, "pixels")
         _check_length(flux, "flux", n_pixels, "pixels")
         _check_length(label_names, "label_names", n_outputs, "labels")
-        if lines is not None and wavelength is None:
-            raise ValueError("lines can be marked along wavelengths only: pass wavelength, too.")
         self.saliency = saliency
         self.wavelength = wavelength
         self.flux = flux
+        self.flux_name = flux_name
         self.label_names = label_names
-        self.lines = lines
+        self.lines = _checked_lines(lines, wavelength)
         self.name = name
 
     def plot(self, axes: Any = None, *, color: Any = None) -> Self:
@@ -136,17 +149,23 @@ class SaliencyDisplay:
         x = np.arange(len(self.saliency)) if self.wavelength is None else self.wavelength
         if self.flux is not None:
             self.axes_[0].plot(x, self.flux, color=_shared.FRAME, lw=1.2)
-            self.axes_[0].set_ylabel("mean flux that\nthe network sees")
+            default = self.flux_name == FLUX_NAME
+            _shared.name_axes(self.axes_[0], default=default, ylabel=self.flux_name)
         self.curves_ = []
         for ax, curve, name in zip(panels, self.saliency.T, self._names(), strict=True):
             self.curves_ += ax.plot(x, curve, color=color, lw=1.5, label=self.name)
-            ax.set_ylabel(f"saliency of {name}\nper unit of flux")
+            _shared.name_axes(
+                ax,
+                default=self.label_names is None,
+                ylabel=f"saliency of {name}\nper unit of flux",
+            )
             _shared.leave_room_for_legend(ax)
         if self.name:
             _shared.add_legend(panels[0], loc="upper right")
         self._mark_lines(x)
         label = "pixel" if self.wavelength is None else "wavelength (Å)"
-        self.axes_[-1].set(xlabel=label, xlim=(x.min(), x.max()))
+        _shared.name_axes(self.axes_[-1], default=True, xlabel=label)
+        self.axes_[-1].set_xlim(x.min(), x.max())
         self.figure_.align_ylabels(self.axes_)
         return self
 
@@ -158,7 +177,7 @@ class SaliencyDisplay:
     def _mark_lines(self, x: Any) -> None:
         top = self.axes_[0]
         written = {text.get_text() for text in top.texts}  # of another model
-        for name, at in (self.lines or {}).items():
+        for name, at in self.lines.items():
             if name in written or not x.min() <= at <= x.max():
                 continue
             for ax in self.axes_:
@@ -178,7 +197,8 @@ class SaliencyDisplay:
             Spectra to average over, as the estimator takes them.
         **params : object
             As in `from_saliency`; `name` is the estimator's class unless given, and `flux` what its
-            network sees, of an ensemble the first. ``flux=None`` leaves it out.
+            network sees, of an ensemble the first. ``flux=None`` leaves it out, and other spectra
+            with the same pixels, such as those observed, can be given.
 
         Returns
         -------
@@ -200,7 +220,11 @@ class SaliencyDisplay:
         from skestnet.inspection._networks import seen_flux
 
         if "flux" not in params:
-            params = {"flux": seen_flux(estimator, X), **params}
+            own = {
+                "flux": seen_flux(estimator, X),
+                "flux_name": f"{FLUX_NAME} that\nthe network sees",
+            }
+            params = own | params
         params = {"name": _shared.model_name(estimator), **params}
         return cls.from_saliency(saliency(estimator, X), **params)
 
@@ -211,6 +235,7 @@ class SaliencyDisplay:
         *,
         wavelength: ArrayLike | None = None,
         flux: ArrayLike | None = None,
+        flux_name: str = FLUX_NAME,
         label_names: Sequence[str] | None = None,
         lines: Mapping[str, float] | str | None = None,
         name: str | None = None,
@@ -227,7 +252,10 @@ class SaliencyDisplay:
             Wavelengths of the pixels that the network sees, in Angstrom where they have no unit.
             None counts pixels.
         flux : array-like of shape (n_samples, n_pixels) or (n_pixels,), default=None
-            The spectra that the gradients refer to, or their mean. None leaves its panel out.
+            Spectra with the same pixels, such as those that the gradients refer to or those
+            observed, or their mean. None leaves its panel out.
+        flux_name : str, default="mean flux"
+            Name of the spectrum with its unit.
         label_names : sequence of str, default=None
             Names of the labels with their units, such as ``("Teff (K)", "log g (dex)")``. None is
             "label", of several "label 0" and so on.
@@ -252,7 +280,12 @@ class SaliencyDisplay:
             If matplotlib is not installed.
         ValueError
             If shapes do not match, values are not finite, gradients have signs, or `lines` is
-            another word than "balmer".
+            neither a mapping nor "balmer".
+
+        Warns
+        -----
+        UserWarning
+            If lines are to be marked, and all of them are outside the spectrum.
         """
         gradient = check_array(saliency, dtype=np.float64, allow_nd=True, input_name="saliency")
         if gradient.ndim > 3:
@@ -277,8 +310,9 @@ class SaliencyDisplay:
             saliency=mean.reshape(len(mean), -1),
             wavelength=wavelength,
             flux=seen,
+            flux_name=flux_name,
             label_names=label_names,
-            lines=_wavelengths_of(lines),
+            lines=lines,
             name=name,
         )
         return display.plot(axes, color=color)
@@ -291,13 +325,32 @@ def _check_length(given: Any, what: str, n: int, of: str) -> None:
         )
 
 
-def _wavelengths_of(lines: Mapping[str, float] | str | None) -> Mapping[str, float] | None:
+def _checked_lines(
+    lines: Mapping[str, float] | str | None, wavelength: FloatArray | None
+) -> Mapping[str, float]:
     """Return names and wavelengths of lines, those of hydrogen with Greek letters."""
-    if not isinstance(lines, str):
-        return lines
-    if lines != "balmer":
-        raise ValueError(f"lines={lines!r}: expected 'balmer', or names with wavelengths.")
-    return {_with_greek(name): at for name, at in BALMER_LINES.items()}
+    if lines is None:
+        return {}
+    if isinstance(lines, str) and lines == "balmer":
+        lines = {_with_greek(name): at for name, at in BALMER_LINES.items()}
+    if not isinstance(lines, Mapping):
+        raise ValueError(
+            f"lines={lines!r}: expected 'balmer', or names with wavelengths, such as "
+            "{'Na D': 5893.0}."
+        )
+    if wavelength is None:
+        raise ValueError("lines can be marked along wavelengths only: pass wavelength, too.")
+    low, high = wavelength.min(), wavelength.max()
+    if lines and not any(low <= at <= high for at in lines.values()):
+        warnings.warn(
+            f"None of the lines, {min(lines.values()):g} to {max(lines.values()):g} Å, is within "
+            f"the wavelengths, {low:g} to {high:g} Å, and none is marked. Plain numbers are taken "
+            "as Angstrom: give other wavelengths their unit, such as wavelength * u.nm with "
+            "astropy.units.",
+            UserWarning,
+            stacklevel=4,
+        )
+    return lines
 
 
 def _with_greek(name: str) -> str:

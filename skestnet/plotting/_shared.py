@@ -12,6 +12,7 @@ from sklearn.utils.validation import _num_samples
 
 from skestnet._distribution import PredictiveDistribution
 from skestnet.metrics._checks import check_dist, checked_labels
+from skestnet.metrics._cross_val import cut_params
 
 FloatArray = NDArray[np.float64]
 
@@ -22,6 +23,7 @@ BACKGROUND = "0.88"
 FRAME = "0.45"
 
 GRID_POINTS = 600
+LABEL = "label"  # the name of a label that was given none
 
 
 def pyplot() -> Any:
@@ -61,6 +63,13 @@ def next_color(ax: Any, color: Any) -> Any:
     return next(free, PALETTE[0])
 
 
+def name_axes(ax: Any, *, default: bool, **names: str) -> None:
+    """Set `xlabel` or `ylabel`; default names do not replace what the axes have already."""
+    for axis, name in names.items():
+        if not (default and getattr(ax, f"get_{axis}")()):
+            ax.set(**{axis: name})
+
+
 def add_legend(ax: Any, source: Any = None, **params: Any) -> None:
     """Draw a legend in which what several models share, such as the truth, is named once."""
     handles, labels = (ax if source is None else source).get_legend_handles_labels()
@@ -81,6 +90,14 @@ def percent(confidence: float) -> str:
 def model_name(estimator: Any) -> str:
     """Return the class name of an estimator, of a pipeline that of its last step."""
     return type(estimator[-1] if isinstance(estimator, Pipeline) else estimator).__name__
+
+
+def params_for(estimator: Any, params: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters for `from_predictions`, named after the estimator; fail before it works."""
+    pyplot()
+    if "y_true" in params:
+        raise TypeError("from_estimator takes the true labels as y, and no y_true.")
+    return {"name": model_name(estimator), **params}
 
 
 def one_label(dist: PredictiveDistribution, output: int | None) -> PredictiveDistribution:
@@ -117,11 +134,17 @@ def check_row(row: int, samples: Any) -> None:
         raise ValueError(f"row={row!r}: expected the position of one of {n_samples} samples.")
 
 
-def one_sample(X: Any, y: Any, row: int) -> tuple[Any, Any]:
-    """Return the wanted row of X and of y, which may be None, each still with an axis of rows."""
+def one_sample(
+    X: Any, y: Any, row: int, predict_params: dict[str, Any] | None
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Return the wanted row of all, each still with an axis of rows; y may be None."""
     check_consistent_length(X, y)
     check_row(row, X)
-    return _safe_indexing(X, [row]), None if y is None else _safe_indexing(y, [row])
+    return (
+        _safe_indexing(X, [row]),
+        None if y is None else _safe_indexing(y, [row]),
+        cut_params(X, predict_params, [row]),
+    )
 
 
 def density_on_grid(dist: PredictiveDistribution) -> tuple[FloatArray, FloatArray]:

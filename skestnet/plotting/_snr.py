@@ -72,7 +72,7 @@ class SNRDisplay:
     """
 
     def __init__(
-        self, groups: Bunch, *, name: str | None = None, label_name: str = "label"
+        self, groups: Bunch, *, name: str | None = None, label_name: str = _shared.LABEL
     ) -> None:
         edges = groups.edges
         if groups.coverage.ndim != 2:
@@ -121,7 +121,7 @@ class SNRDisplay:
                 ax.axvline(edge, color=_shared.BACKGROUND, lw=1, zorder=0)
         _shared.add_legend(top)
         _shared.add_legend(bottom, loc="upper center", ncols=3)
-        bottom.set_xlabel("S/N")
+        _shared.name_axes(bottom, default=True, xlabel="S/N", ylabel="share of truths inside")
         return self
 
     def _plot_errors(self, ax: Any, color: Any) -> None:
@@ -133,7 +133,8 @@ class SNRDisplay:
         what = f"half width of {_shared.percent(groups.confidence[0])} intervals"
         widths = {"color": color, "marker": "s", "mfc": "white", "ls": ":", "label": what}
         (self.widths_,) = ax.plot(self.position, groups.width[:, 0] / 2, **widths)
-        ax.set_ylabel(f"error of {self.label_name}")
+        default = self.label_name == _shared.LABEL
+        _shared.name_axes(ax, default=default, ylabel=f"error of {self.label_name}")
         _shared.leave_room_for_legend(ax)
 
     def _plot_coverage(self, ax: Any, color: Any) -> None:
@@ -151,11 +152,18 @@ class SNRDisplay:
             self.coverages_.append(points)
         for confidence in groups.confidence:
             ax.axhline(confidence, color=_shared.FRAME, ls="--", lw=1, zorder=1, label="claimed")
-        ax.set(ylabel="share of truths inside", ylim=(0, 1.25), yticks=np.linspace(0, 1, 6))
+        ax.set(ylim=(0, 1.25), yticks=np.linspace(0, 1, 6))
 
     @classmethod
     def from_estimator(
-        cls, estimator: Any, X: ArrayLike, y: ArrayLike, snr: ArrayLike, **params: Any
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike,
+        snr: ArrayLike,
+        *,
+        predict_params: dict[str, Any] | None = None,
+        **params: Any,
     ) -> Self:
         """Draw errors and coverage of a fitted estimator.
 
@@ -169,6 +177,9 @@ class SNRDisplay:
             True labels.
         snr : array-like of shape (n_samples,)
             Signal-to-noise ratios, above 0.
+        predict_params : dict, default=None
+            Passed on to :func:`skestnet.predict_dist`, such as ``{"snr": snr}`` for a
+            :class:`~skestnet.CalibratedRegressor` that was fitted with `snr`.
         **params : object
             As in `from_predictions`; `name` is the estimator's class unless given.
 
@@ -181,12 +192,15 @@ class SNRDisplay:
         ------
         ImportError
             If matplotlib is not installed.
+        TypeError
+            If the true labels are passed as `y_true`, as `from_predictions` calls them, or the
+            estimator can give no distribution.
         ValueError
             Where `from_predictions` raises it.
         """
-        _shared.pyplot()
-        params = {"name": _shared.model_name(estimator), **params}
-        return cls.from_predictions(y, predict_dist(estimator, X), snr, **params)
+        params = _shared.params_for(estimator, params)
+        dist = predict_dist(estimator, X, **(predict_params or {}))
+        return cls.from_predictions(y, dist, snr, **params)
 
     @classmethod
     def from_predictions(
@@ -199,7 +213,7 @@ class SNRDisplay:
         confidence: ArrayLike = (0.68, 0.95),
         n_groups: ArrayLike = 4,
         name: str | None = None,
-        label_name: str = "label",
+        label_name: str = _shared.LABEL,
         axes: Any = None,
         color: Any = None,
     ) -> Self:

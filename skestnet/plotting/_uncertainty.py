@@ -93,7 +93,7 @@ class UncertaintyDisplay:
         part: Part = "total",
         against: Literal["true", "predicted"] = "true",
         name: str | None = None,
-        label_name: str = "label",
+        label_name: str = _shared.LABEL,
     ) -> None:
         self.label = label
         self.std = std
@@ -129,14 +129,17 @@ class UncertaintyDisplay:
         """
         (ax,) = _shared.given_or_new_axes(ax, 1, 1)
         color = _shared.next_color(ax, color)
-        part = None if self.part == "total" else self.part
-        what = ", ".join(filter(None, [self.name, part, "running median"]))
+        what = ", ".join(filter(None, [self.name, self.part, "running median"]))
         (self.line_,) = ax.plot(self.position, self.median, color=color, label=what)
         style = {"color": color, "alpha": 0.25, "lw": 0, "label": "95% band"}
         self.band_ = ax.fill_between(self.position, self.low, self.high, **style)
         self._plot_labels(ax)
-        ax.set_xlabel(f"{self.against} {self.label_name}")
-        ax.set_ylabel(f"standard deviation of {self.label_name}")
+        _shared.name_axes(
+            ax,
+            default=self.label_name == _shared.LABEL,
+            xlabel=f"{self.against} {self.label_name}",
+            ylabel=f"standard deviation of {self.label_name}",
+        )
         _shared.leave_room_for_legend(ax)
         _shared.add_legend(ax)
         self.ax_, self.figure_ = ax, ax.figure
@@ -157,7 +160,13 @@ class UncertaintyDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator: Any, X: ArrayLike, y: ArrayLike | None, **params: Any
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike | None,
+        *,
+        predict_params: dict[str, Any] | None = None,
+        **params: Any,
     ) -> Self:
         """Draw the uncertainty of a fitted estimator.
 
@@ -169,6 +178,9 @@ class UncertaintyDisplay:
             Samples.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), or None
             True labels; None is allowed with ``against="predicted"``.
+        predict_params : dict, default=None
+            Passed on to :func:`skestnet.predict_dist`, such as ``{"snr": snr}`` for a
+            :class:`~skestnet.CalibratedRegressor` that was fitted with `snr`.
         **params : object
             As in `from_predictions`; `name` is the estimator's class unless given.
 
@@ -181,12 +193,15 @@ class UncertaintyDisplay:
         ------
         ImportError
             If matplotlib is not installed.
+        TypeError
+            If the true labels are passed as `y_true`, as `from_predictions` calls them, or the
+            estimator can give no distribution.
         ValueError
             Where `from_predictions` raises it.
         """
-        _shared.pyplot()
-        params = {"name": _shared.model_name(estimator), **params}
-        return cls.from_predictions(y, predict_dist(estimator, X), **params)
+        params = _shared.params_for(estimator, params)
+        dist = predict_dist(estimator, X, **(predict_params or {}))
+        return cls.from_predictions(y, dist, **params)
 
     @classmethod
     def from_predictions(
@@ -199,7 +214,7 @@ class UncertaintyDisplay:
         against: Literal["true", "predicted"] = "true",
         n_bins: int = 10,
         name: str | None = None,
-        label_name: str = "label",
+        label_name: str = _shared.LABEL,
         ax: Any = None,
         color: Any = None,
     ) -> Self:
