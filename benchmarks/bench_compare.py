@@ -281,7 +281,7 @@ def available() -> list[str]:
     try:
         import aeon  # noqa: F401
     except ImportError:
-        print("MiniRocket is left out: it needs aeon, see README.md.")
+        print("MiniRocket is left out: it needs aeon, see benchmarks/README.md.")
         return [name for name in NAMES if not name.startswith("MiniRocket")]
     return list(NAMES)
 

@@ -1,11 +1,18 @@
 """The benchmark scripts run to their end in their quick mode, so that they cannot rot."""
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
+
+from skestnet import predict_dist
+from skestnet.datasets import make_white_dwarfs
 
 ROOT = Path(__file__).parent.parent
 
@@ -59,6 +66,31 @@ def test_uncertainty():
 
 
 @pytest.mark.slow
+def test_compare():
+    for library in ("xgboost", "catboost", "ngboost", "lightgbm"):
+        pytest.importorskip(library)
+    output = _run("bench_compare.py", "--quick")
+    methods = ("EstNet, three networks", "MLP of the paper", "XGBoost", "NGBoost", "template fit")
+    assert all(output.count(f" {name}") == 2 for name in methods)
+
+
+@pytest.mark.slow
+def test_ablation():
+    pytest.importorskip("ngboost")
+    output = _run("bench_ablation.py", "--quick")
+    assert output.count(" without SE ") == output.count(" one label at a time ") == 2
+
+
+@pytest.mark.slow
+def test_figures():
+    pytest.importorskip("ngboost")
+    output = _run("bench_figures.py", "--quick")
+    folder = Path(output.splitlines()[-1].removeprefix("figures in "))
+    assert len(list(folder.glob("fig*_embedded.png"))) == 8
+    shutil.rmtree(folder)
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("data_dir")
 def test_out_of_domain():
     output = _run("bench_out_of_domain.py", "--quick")
@@ -93,6 +125,91 @@ def test_robustness(data, request):
     output = _run("bench_robustness.py", "--quick", "--data", data)
     assert output.count("cleanlab") == 6
     assert output.count("EstNet") == output.count("MLP") == 8
+
+
+@pytest.fixture
+def benchmarks(monkeypatch):
+    """Make the modules of the benchmarks importable."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    for library in ("pandas", "lightgbm"):
+        pytest.importorskip(library)
+
+
+@pytest.mark.usefixtures("benchmarks")
+def test_reference_set():
+    from _reference import embedded, split
+
+    fine = embedded(n=100)
+    again = embedded(n=100)
+    assert fine.digest() == again.digest()
+    assert fine.X.shape == fine.sigma.shape == (100, 3909)
+    assert np.isnan(fine.X).sum() == np.isinf(fine.sigma).sum() > 0
+    parts = split(fine, 0)
+    assert [len(part.y) for part in parts] == [80, 10, 10]
+    assert len(np.unique(np.concatenate([part.snr for part in parts]))) == 100
+    assert parts[2].digest() != split(fine, 1)[2].digest()
+
+
+@pytest.mark.usefixtures("benchmarks")
+def test_averaged_pixels_keep_the_noise_of_their_good_ones():
+    from _reference import Reference
+
+    rng = np.random.default_rng(0)
+    sigma = rng.uniform(0.5, 2, (3000, 9)).astype(np.float32)
+    sigma[:, 1] = sigma[:, 4:8] = np.inf  # one of the first four, all of the next four
+    noise = np.where(np.isinf(sigma), np.nan, rng.standard_normal(sigma.shape) * sigma)
+    some = np.zeros((3000, 2))
+    mean = Reference(noise, some, some, some[:, 0], sigma, np.arange(9.0)).averaged(4)
+    assert mean.X.shape == mean.sigma.shape == (3000, 2)
+    assert_array_equal(mean.wavelength, [1.5, 5.5])
+    assert np.isnan(mean.X[:, 1]).all()
+    assert np.isinf(mean.sigma[:, 1]).all()
+    assert_allclose((mean.X[:, 0] / mean.sigma[:, 0]).std(), 1, rtol=0.05)
+
+
+@pytest.mark.usefixtures("benchmarks")
+def test_errors_of_the_catalogue():
+    from _reference import WRONG, catalogue
+
+    truth = np.tile([10_000.0, 8.0], (40_000, 1))
+    for snr, expected in ((1.0, (0.11, 0.5)), (10.0, (0.0186, 0.103)), (1e4, (0.015, 0.05))):
+        y = catalogue(truth, np.full(len(truth), snr), np.random.default_rng(0))
+        error = np.column_stack([np.log(y[:, 0] / 1e4), y[:, 1] - 8])
+        assert_allclose(1.4826 * np.median(np.abs(error), axis=0), expected, rtol=0.1)
+        far = np.abs(error[:, 0]) > 5 * expected[0]
+        assert far.mean() < WRONG
+
+
+@pytest.mark.usefixtures("benchmarks")
+def test_methods_with_other_splits_are_found():
+    pytest.importorskip("ngboost")
+    from bench_compare import check_same_splits
+
+    row = {"data": "embedded", "pixels": 977, "seed": 0, "digest": "a"}
+    check_same_splits([row, row, {**row, "seed": 1, "digest": "b"}])
+    with pytest.raises(AssertionError, match="different spectra"):
+        check_same_splits([row, {**row, "digest": "b"}])
+
+
+@pytest.mark.usefixtures("benchmarks")
+@pytest.mark.parametrize("routing", [False, True])
+@pytest.mark.parametrize("name", ["CatBoost", "NGBoost"])
+def test_boosting_for_distributions_in_a_search(name, routing):
+    for library in ("catboost", "ngboost"):
+        pytest.importorskip(library)
+    from bench_compare import search, small
+
+    X, y = make_white_dwarfs(60, n_pixels=50, return_X_y=True, random_state=0)
+    with config_context(enable_metadata_routing=routing):
+        model = search(name, "teff", 0, quick=False)
+        small(model.estimator.regressor)
+        prefix = "regressor__"
+        model.set_params(param_grid={prefix + "pca__n_components": [2, 5]}, cv=2)
+        model.fit(X[:50], y[:50, 0])
+        predicted = model.predict(X[50:])
+    assert predicted.shape == (10,)
+    assert 3_000 < predicted.mean() < 60_000
+    assert predict_dist(model, X[50:]).shape == (10,)
 
 
 @pytest.fixture
