@@ -11,7 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skestnet.datasets import make_white_dwarfs
-from skestnet.templates import SpectrumDegrader, TemplateGrid, simulate_survey
+from skestnet.templates import (
+    SimulatedSurvey,
+    SpectrumDegrader,
+    TemplateGrid,
+    simulate_survey,
+)
 
 FloatArray = NDArray[np.float64]
 
@@ -54,22 +59,32 @@ def koester(
     is log-normal with median 3.5 per LAMOST pixel; so many pixels are then averaged: twelve make
     325 of 12 Angstrom, four 977.
     """
+    survey = koester_survey(folder, n_train + n_test, seed)
+    flux = np.where(survey.spectra.mask, np.nan, survey.spectra.flux)
+    truth, snr = survey.labels, np.array(survey.truth["snr"])
+    return _split(Part(mean_of(flux, averaged), truth, truth, snr), n_train)
+
+
+def koester_survey(folder: Path, n: int, seed: int) -> SimulatedSurvey:
+    """Koester models with the labels of real DA stars, on LAMOST's pixels and of its quality."""
     labels = real_da_labels(folder)
-    models = TemplateGrid.read(folder / "models_da_koester2010_svo.npz").select(teff=(6e3, 6e4))
-    degrader = SpectrumDegrader(
-        models.wavelength,
-        snr=lambda rng, n: MEDIAN_SNR * np.exp(SNR_SCATTER * rng.standard_normal(n)),
-    )
-    survey = simulate_survey(
+    models = koester_models(folder)
+    degrader = SpectrumDegrader(models.wavelength, snr=_log_normal)
+    return simulate_survey(
         models,
-        n_train + n_test,
+        n,
         labels=lambda rng, n: labels[rng.choice(len(labels), n, replace=False)],
         degrader=degrader,
         random_state=seed,
     )
-    flux = np.where(survey.spectra.mask, np.nan, survey.spectra.flux)
-    truth, snr = survey.labels, np.array(survey.truth["snr"])
-    return _split(Part(mean_of(flux, averaged), truth, truth, snr), n_train)
+
+
+def koester_models(folder: Path) -> TemplateGrid:
+    return TemplateGrid.read(folder / "models_da_koester2010_svo.npz").select(teff=(6e3, 6e4))
+
+
+def _log_normal(rng: np.random.Generator, n: int) -> FloatArray:
+    return MEDIAN_SNR * np.exp(SNR_SCATTER * rng.standard_normal(n))
 
 
 def real_da_labels(folder: Path) -> FloatArray:

@@ -19,12 +19,12 @@ from typing import NamedTuple
 
 import joblib
 import numpy as np
-from _data import MEDIAN_SNR, SNR_SCATTER, mean_of, real_da_labels
+from _data import MEDIAN_SNR, SNR_SCATTER, koester_models, koester_survey, mean_of
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from skestnet.datasets import make_white_dwarf_grid, make_white_dwarfs
-from skestnet.templates import SpectrumDegrader, TemplateGrid, simulate_survey
+from skestnet.templates import TemplateGrid
 
 FloatArray = NDArray[np.float64]
 
@@ -70,16 +70,7 @@ def _grouped(values: NDArray[np.floating], n: int) -> NDArray[np.floating]:
 
 def koester(folder: Path, n: int = N_SPECTRA) -> Reference:
     """Koester models at LAMOST quality; labels of real DA stars with a catalogue's errors."""
-    labels = real_da_labels(folder)
-    models = koester_models(folder)
-    degrader = SpectrumDegrader(models.wavelength, snr=_log_normal)
-    survey = simulate_survey(
-        models,
-        n,
-        labels=lambda rng, n: labels[rng.choice(len(labels), n, replace=False)],
-        degrader=degrader,
-        random_state=SEED,
-    )
+    survey = koester_survey(folder, n, SEED)
     truth, snr = survey.labels, np.array(survey.truth["snr"])
     ivar = np.where(survey.spectra.mask, 0, survey.spectra.ivar)
     flux = np.where(ivar > 0, survey.spectra.flux, np.nan)
@@ -102,10 +93,6 @@ def embedded(folder: Path | None = None, n: int = N_SPECTRA) -> Reference:  # no
 
 
 REFERENCES: dict[str, Callable[..., Reference]] = {"embedded": embedded, "koester": koester}
-
-
-def koester_models(folder: Path) -> TemplateGrid:
-    return TemplateGrid.read(folder / "models_da_koester2010_svo.npz").select(teff=(6e3, 6e4))
 
 
 def template_grid(data: str, folder: Path | None, wavelength: FloatArray) -> TemplateGrid:
@@ -131,10 +118,6 @@ def split(reference: Reference, seed: int) -> tuple[Reference, Reference, Refere
     rest, test = train_test_split(rows, test_size=0.1, random_state=seed)
     train, validation = train_test_split(rest, test_size=1 / 9, random_state=seed)
     return reference.rows(train), reference.rows(validation), reference.rows(test)
-
-
-def _log_normal(rng: np.random.Generator, n: int) -> FloatArray:
-    return MEDIAN_SNR * np.exp(SNR_SCATTER * rng.standard_normal(n))
 
 
 def _reference(

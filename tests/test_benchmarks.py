@@ -92,6 +92,13 @@ def test_figures():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("data_dir")
+def test_information():
+    output = _run("bench_information.py", "--quick")
+    assert "CRPS of the labels alone" in output
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("data_dir")
 def test_out_of_domain():
     output = _run("bench_out_of_domain.py", "--quick")
     assert "AUROC DB" in output
