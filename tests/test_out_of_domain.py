@@ -149,7 +149,7 @@ def test_share_of_good_spectra_that_are_flagged(stars, rate):
     share = (detector.predict(fresh) == -1).mean()
     error = (rate * (1 - rate) * (1 / len(domain) + 1 / len(fresh))) ** 0.5
     # The threshold comes from densities of four fifths of the samples, which fit others less well,
-    # and the mixture of all samples may be another local optimum than theirs: over seeds and networks
+    # and the mixture of all may be another local optimum than theirs: over seeds and networks
     # the share for 20% is 14% to 22%.
     assert -0.2 * rate - 3.5 * error < share - rate < 3.5 * error
 
