@@ -8,6 +8,8 @@ from skestnet._multi_quantile import MultiQuantileRegressor
 from skestnet._out_of_domain import OutOfDomainDetector
 from skestnet._predict_dist import predict_dist
 from skestnet._region import JointRegion
+from skestnet._saving import load, save
+from skestnet._survey import predict_survey
 from skestnet._weight_regressor import AdaptiveWeightRegressor
 from skestnet._weighter import AdaptiveWeighter
 from skestnet._weights import adaptive_weights
@@ -25,5 +27,8 @@ __all__ = [
     "OutOfDomainDetector",
     "PredictiveDistribution",
     "adaptive_weights",
+    "load",
     "predict_dist",
+    "predict_survey",
+    "save",
 ]

@@ -34,10 +34,16 @@ TORCH_FREE = (
     "_quantiles.py",
     "_region.py",
     "_rows.py",
+    "_saving/_allowed.py",
+    "_saving/_container.py",
+    "_saving/_contents.py",
+    "_saving/_vet.py",
+    "_survey/",
     "_unwrap.py",
 )
 WITH_TORCH = {"torch", "skorch", "skestnet.nn", "skestnet._training", "skestnet._network"}
-WITH_TORCH |= {"skestnet._estnet", "skestnet._mlp"}
+WITH_TORCH |= {"skestnet._estnet", "skestnet._mlp", "skestnet._saving._networks"}
+WITH_TORCH |= {"skestnet._saving._load", "skestnet._saving._save"}
 
 
 def imports(tree):
@@ -112,6 +118,7 @@ def test_templates_know_no_data_sets(file):
 def test_optional_dependencies_are_imported_inside_functions(file):
     optional = {"matplotlib", "pandas", "lightgbm", "pyarrow", "xgboost", "catboost", "ngboost"}
     optional |= {"specutils", "dust_extinction", "cleanlab", "crepes", "scoringrules", "mapie"}
+    optional |= {"skops", "safetensors"}
     assert breaches(imported(file, at_import_time_only=True), optional) == set()
 
 
@@ -134,7 +141,8 @@ def test_rules_find_a_breach():
 
 
 def test_importing_the_package_is_light():
-    optional = ["matplotlib", "lightgbm", "IPython"]  # (skorch itself imports pandas)
+    # (skorch itself imports pandas)
+    optional = ["matplotlib", "lightgbm", "IPython", "skops", "safetensors"]
     code = f"import sys, skestnet; print([name for name in {optional} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

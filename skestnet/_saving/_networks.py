@@ -1,0 +1,162 @@
+"""The trained networks of an estimator: their architecture as JSON, their weights as safetensors.
+
+The skorch net itself is not stored. It is built again by the code that `fit` uses.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Mapping
+from numbers import Number
+from typing import Any
+
+import torch
+from torch import nn
+
+from skestnet._network import TwoStageRegressor
+from skestnet._saving._contents import NET, objects_in
+from skestnet._training import build_net, resolve_device, seeded
+from skestnet.nn import MLP, BetaNLLLoss, EstNet, WeightedHuberLoss, WithNoise
+
+NETWORKS: dict[str, type[nn.Module]] = {"EstNet": EstNet, "MLP": MLP}
+# Of the arguments of skorch those that only set numbers, and the optimiser.
+NET_PARAMS = re.compile(r"lr|batch_size|optimizer(__\w+)?|module__\w+|iterator_(train|valid)__\w+")
+LARGEST_SIZE = 2**31 - 1
+
+
+def fitted_networks(root: Any) -> list[TwoStageRegressor]:
+    """Return the trained networks in an estimator."""
+    found = (each for each in objects_in(root) if isinstance(each, TwoStageRegressor))
+    return [each for each in found if NET in vars(each)]
+
+
+def pack_network(regressor: TwoStageRegressor) -> tuple[bytes, bytes]:
+    """Return the architecture of a trained network and its weights.
+
+    Raises
+    ------
+    TypeError
+        If `net_params` made it something else than a network of ours.
+    """
+    from safetensors.torch import save
+
+    net = regressor.net_
+    _check_net_params(regressor.net_params)
+    head = isinstance(net.module_, WithNoise)
+    network = net.module_.network if head else net.module_
+    name = type(network).__name__
+    if NETWORKS.get(name) is not type(network):
+        raise TypeError(
+            f"The network is a {type(network)}, by net_params: only those of skestnet can be saved."
+        )
+    params = {
+        key.removeprefix("module__"): value
+        for key, value in vars(net).items()
+        if key.startswith("module__") and key != "module__network"
+    }
+    architecture = {"network": name, "noise_head": head, "params": params}
+    weights = {key: value.cpu().contiguous() for key, value in net.module_.state_dict().items()}
+    return json.dumps(architecture, default=_as_number).encode(), save(weights)
+
+
+def _as_number(value: Any) -> Any:
+    return value.item()
+
+
+def _check_net_params(net_params: Any) -> None:
+    for name, value in (net_params or {}).items():
+        plain = value is None or isinstance(value, Number | str | tuple | list)
+        plain = plain or (isinstance(value, type) and issubclass(value, torch.optim.Optimizer))
+        if not NET_PARAMS.fullmatch(name) or not plain:
+            raise TypeError(
+                f"net_params has {name}={value!r}: only numbers and torch's optimisers, for the "
+                "optimiser, the network and the batches, can be saved."
+            )
+
+
+def rebuild_network(regressor: TwoStageRegressor, architecture: bytes, weights: bytes) -> Any:
+    """Build the skorch net of a regressor anew and give it its weights.
+
+    Raises
+    ------
+    ValueError
+        If architecture and weights do not belong together.
+    """
+    from safetensors.torch import load
+
+    tensors = load(weights)
+    module, params = _described(json.loads(architecture), len(tensors))
+    with torch.device("meta"):  # which takes no memory, whatever sizes are claimed
+        expected = module(**params).state_dict()
+    if _shapes(expected) != _shapes(tensors):
+        raise ValueError("a network's weights are not those of its architecture")
+    device = _device(regressor.device)
+    _check_net_params(regressor.net_params)
+    head = module is WithNoise
+    with seeded(0, device):
+        net = build_net(
+            module,
+            module_params=params,
+            criterion=BetaNLLLoss() if head else WeightedHuberLoss(regressor.huber_delta),
+            batch_size=regressor.batch_size,
+            lr=regressor.lr,
+            weight_decay=regressor.weight_decay,
+            device=device,
+            net_params=_without_module(regressor.net_params),
+        )
+    net.module_.load_state_dict(tensors)
+    for epoch in regressor.history_:
+        _remember(net.history, epoch)
+    return net
+
+
+def _device(wanted: Any) -> str:
+    try:
+        return resolve_device(wanted)
+    except ValueError:
+        warnings.warn(
+            f"device={wanted!r} is not there: the loaded network computes on the CPU.", stacklevel=5
+        )
+        return "cpu"
+
+
+def _described(
+    architecture: dict[str, Any], n_tensors: int
+) -> tuple[type[nn.Module], dict[str, Any]]:
+    """Return the network that is described, if it can be one of `n_tensors` tensors."""
+    network, params = NETWORKS[architecture["network"]], architecture["params"]
+    for name, value in params.items():
+        _check_size(name, value, n_tensors)
+    if architecture["noise_head"]:
+        return WithNoise, {"network": network, **params}
+    return network, params
+
+
+def _check_size(name: str, value: Any, n_tensors: int) -> None:
+    sizes = value if isinstance(value, list) else [value]
+    loops = name in ("depth", "blocks")  # each takes a tensor at least
+    largest = n_tensors if loops else LARGEST_SIZE
+    fits = all(size is None or 0 <= size <= largest for size in sizes)
+    if len(sizes) > n_tensors or not fits:
+        raise ValueError(f"a network has {name}={value!r}, but {n_tensors} tensors")
+
+
+def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+
+
+def _without_module(net_params: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the arguments that are not in the architecture already."""
+    items = (net_params or {}).items()
+    return {name: value for name, value in items if not name.startswith("module__")}
+
+
+def _remember(history: Any, epoch: Mapping[str, Any]) -> None:
+    """Add an epoch to the history of a net, from which a warm start goes on."""
+    history.new_epoch()
+    history.record("epoch", len(history))
+    history.record("dur", epoch["seconds"])
+    for name in ("stage", "train_loss", "valid_loss", "lr"):
+        history.record(name, epoch[name])
