@@ -8,12 +8,12 @@ with Monte Carlo dropout alone (the paper), with heteroscedastic noise, three su
 ensemble, and these calibrated by a split, also by groups of S/N. Others: as they are, and
 calibrated in the same way. Held fixed: spectra, splits, scaling of spectra and labels.
 
-``--data embedded``: simulated stars of the package, labels with errors. ``--data koester`` (needs
-SKESTNET_DATA): models at LAMOST quality with the labels of real stars. Settings were chosen once,
-on another draw, by ``--tune``. ``--seeds`` runs some of the draws, so that processes can share the
-work: give each OMP_NUM_THREADS=1, and end with a run without it, which collects. A run that was
-killed goes on where it stopped. About 25 and 40 minutes on two cores; ``--quick`` takes a minute
-and saves nothing.
+``--data embedded``: simulated stars of the package at 163 pixels, labels with errors. ``--data
+koester`` (needs SKESTNET_DATA): models at LAMOST quality, 977 pixels, with the labels of real
+stars. Settings were chosen once, on another draw, by ``--tune``. ``--seeds`` runs some of the
+draws, so that processes can share the work: give each OMP_NUM_THREADS=1, and end with a run without
+it, which collects. A run that was killed goes on where it stopped. About 25 and 85 minutes on two
+cores; ``--quick`` takes a minute and saves nothing.
 """
 
 from __future__ import annotations
