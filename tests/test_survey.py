@@ -392,10 +392,14 @@ def test_resumed_after_a_kill_at_any_change_of_the_file_system(X, model, tmp_pat
 
 
 SCRIPT = """
-    import os, random, signal, time, warnings
+    import os, random, signal, threading, time, warnings
     import numpy as np
     from sklearn.linear_model import BayesianRidge
+    from tqdm import tqdm
     from skestnet import predict_survey
+
+    # Its own lock is shared by forks, and stays locked by one that is killed while it holds it.
+    tqdm.set_lock(threading.RLock())
 
     class Slow(BayesianRidge):
         def predict(self, X, return_std=False):
