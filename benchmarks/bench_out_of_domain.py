@@ -105,7 +105,7 @@ def auroc(inside: Any, outside: Any) -> float:
 
 
 def plot(row: dict[str, Any], path: Path) -> None:
-    figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+    figure, ax = plt.subplots(figsize=(8, 4.5), layout="constrained")
     names = {"DA": "DA: the domain", "DB": "DB, same S/N", "empty": "empty fibres"}
     low = np.percentile(row["scores empty"], 5)
     bins = np.linspace(low, np.max(row["scores DA"]), 60)
@@ -115,7 +115,7 @@ def plot(row: dict[str, Any], path: Path) -> None:
     ax.axvline(0, color="k", linestyle="--", label="threshold: flagged to the left")
     ax.set_xlabel("decision function (log density above the threshold)")
     ax.set_ylabel("density of spectra")
-    ax.legend(loc="upper right")
+    figure.legend(loc="outside upper center", ncols=4)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
