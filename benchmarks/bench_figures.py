@@ -11,7 +11,7 @@ and TemplateFitRegressor, which knows the models and the noise, on the same test
 - fig7_uncertainty: predicted uncertainty against the label;
 - fig10_template_fit: EstNet and the template fit against the truth, by S/N.
 
-``--data koester`` needs SKESTNET_DATA. About five minutes on one core; ``--quick`` takes half a
+``--data koester`` needs SKESTNET_DATA. About ten minutes on one core; ``--quick`` takes half a
 minute and saves the figures in a temporary folder.
 """
 
@@ -31,7 +31,7 @@ from _reference import N_SPECTRA, REFERENCES, Reference, split, template_grid
 from _results import RESULTS, data_folder, print_table, save_table
 from _uncertain_methods import of_log_teff
 from bench_compare import LINES
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
@@ -221,6 +221,7 @@ def fig10_template_fit(f: Fitted) -> Any:
         ax.plot(x, fit, "s--", color=ORANGE, label="template fit, knows models and noise")
         ax.set(xscale="log", yscale="log", xlabel="median S/N per LAMOST pixel")
         for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.set_major_formatter(ScalarFormatter())
             axis.set_minor_formatter(NullFormatter())
         ax.set_ylabel(f"median absolute error of {name}")
