@@ -39,10 +39,6 @@ class Method(NamedTuple):
     pipeline: Pipeline
     grid: Grid = {}  # noqa: RUF012
 
-    @property
-    def is_searched(self) -> bool:
-        return bool(self.grid)
-
 
 def pipeline(regressor: Any, *, pca: int | None = None, scale: str = "standard") -> Pipeline:
     """Fill gaps, scale each spectrum and each pixel, cut outliers; perhaps components; regress."""

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import joblib
 import numpy as np
 from _data import MEDIAN_SNR, SNR_SCATTER, koester_models, koester_survey, mean_of
+from _results import data_folder
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
@@ -93,6 +94,11 @@ def embedded(folder: Path | None = None, n: int = N_SPECTRA) -> Reference:  # no
 
 
 REFERENCES: dict[str, Callable[..., Reference]] = {"embedded": embedded, "koester": koester}
+
+
+def folder_of(data: str) -> Path | None:
+    """Return the data folder for the set that needs it."""
+    return data_folder() if data == "koester" else None
 
 
 def template_grid(data: str, folder: Path | None, wavelength: FloatArray) -> TemplateGrid:

@@ -26,8 +26,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from _ablation import variants
 from _data import LABELS
-from _reference import N_SPECTRA, REFERENCES, Reference, split
-from _results import RESULTS, Progress, data_folder, paper_metrics, print_table, save_table
+from _reference import N_SPECTRA, REFERENCES, Reference, folder_of, split
+from _results import RESULTS, Progress, paper_metrics, print_table, save_table
 from _uncertain_methods import of_log_teff
 from tqdm.auto import tqdm
 
@@ -61,8 +61,7 @@ def evaluate(model: Any, train: Reference, validation: Reference, test: Referenc
 def run(data: str, seeds: list[int], quick: bool, progress: Progress | None) -> Rows:
     """Run what is not in the progress file yet."""
     rows = progress.rows() if progress else []
-    folder = data_folder() if data == "koester" else None
-    reference = REFERENCES[data](folder, 300 if quick else N_SPECTRA).averaged(AVERAGED)
+    reference = REFERENCES[data](folder_of(data), 300 if quick else N_SPECTRA).averaged(AVERAGED)
     small = {"max_epochs": 1} if quick else {}
     for seed in seeds:
         done = {row["variant"] for row in rows if row["seed"] == seed}

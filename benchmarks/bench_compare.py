@@ -35,15 +35,15 @@ import torch
 from _compare_methods import METHODS, of_label
 from _compare_plots import plot_pareto
 from _data import LABELS
-from _reference import N_SPECTRA, REFERENCES, Reference, split, template_grid
-from _results import RESULTS, Progress, data_folder, paper_metrics, print_table, save_table
+from _reference import N_SPECTRA, REFERENCES, Reference, folder_of, split, template_grid
+from _results import RESULTS, Progress, paper_metrics, print_table, save_table
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from tqdm.auto import tqdm
 
 from skestnet import predict_dist
 from skestnet.metrics import crps
-from skestnet.templates import TemplateFitRegressor, cramer_rao_bound
+from skestnet.templates import TemplateFitRegressor, TemplateGrid, cramer_rao_bound
 
 SEEDS = (0, 1, 2)
 TEMPLATE_FIT = "template fit, knows the models"
@@ -52,10 +52,6 @@ NAMES = (*METHODS, TEMPLATE_FIT)
 GOOD = 5.0  # S/N from which errors are compared with the bound
 NORMAL_MEDIAN = 0.6745  # median absolute value of a standard normal number
 Rows = list[dict[str, Any]]
-
-
-def folder_of(data: str) -> Path | None:
-    return data_folder() if data == "koester" else None
 
 
 # ---- One method --------------------------------------------------------------------------------
@@ -99,20 +95,16 @@ def judge(data: str, label: str, test: Reference, predicted: Any, dist: Any) -> 
         found |= {f"{m} {against}": float(v[0]) for m, v in paper_metrics(y, predicted).items()}
         found[f"CRPS {against}"] = np.nan if dist is None else float(crps(y, dist))
     good = test.snr > GOOD
-    bound = cramer_rao_bound(
-        template_grid(data, folder_of(data), test.wavelength),
-        test.truth[good],
-        level(data, test)[good],
-        nuisances=[("continuum", 3)],
-    )[:, k]
+    grid = template_grid(data, folder_of(data), test.wavelength)
+    noise = noise_level(grid, test)[good]
+    bound = cramer_rao_bound(grid, test.truth[good], noise, nuisances=[("continuum", 3)])[:, k]
     error = np.median(np.abs(predicted - test.truth[:, k])[good])
     return found | {"over bound": float(error / (NORMAL_MEDIAN * np.median(bound)))}
 
 
-def level(data: str, test: Reference) -> Any:
+def noise_level(grid: TemplateGrid, test: Reference) -> Any:
     """Return the noise in units of the models' flux."""
-    models = template_grid(data, folder_of(data), test.wavelength).interpolate(test.truth)
-    scale = np.nanmedian(test.X / models, axis=1, keepdims=True)
+    scale = np.nanmedian(test.X / grid.interpolate(test.truth), axis=1, keepdims=True)
     return test.sigma / np.abs(scale)
 
 
@@ -131,6 +123,7 @@ def evaluate(
     seconds = time.perf_counter() - start
     start = time.perf_counter()
     predicted, dist = predictions(fitted, test, k)
+    predict_seconds = time.perf_counter() - start
     peak = peak_mb() - before
     return {
         "data": data,
@@ -142,7 +135,7 @@ def evaluate(
         **judge(data, label, test, predicted, dist),
         "search_s": seconds - getattr(fitted, "refit_time_", seconds),
         "fit_s": getattr(fitted, "refit_time_", seconds),
-        "predict_s": time.perf_counter() - start,
+        "predict_s": predict_seconds,
         "peak_MB": peak,
         "chosen": str(getattr(fitted, "best_params_", {})),
     }

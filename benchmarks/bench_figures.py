@@ -27,8 +27,8 @@ from typing import Any, NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 from _compare_methods import estnet
-from _reference import N_SPECTRA, REFERENCES, Reference, split, template_grid
-from _results import RESULTS, data_folder, print_table, save_table
+from _reference import N_SPECTRA, REFERENCES, Reference, folder_of, split, template_grid
+from _results import RESULTS, print_table, save_table
 from _uncertain_methods import of_log_teff
 from bench_compare import LINES
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
@@ -63,7 +63,7 @@ class Fitted(NamedTuple):
 
 
 def prepare(data: str, quick: bool) -> Fitted:
-    folder = data_folder() if data == "koester" else None
+    folder = folder_of(data)
     reference = REFERENCES[data](folder, 600 if quick else N_SPECTRA).averaged(4)
     train, validation, test = split(reference, 0)
     X, y = np.concatenate([train.X, validation.X]), np.concatenate([train.y, validation.y])

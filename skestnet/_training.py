@@ -445,17 +445,26 @@ def map_features(
 
     Another method of the network than `features` may be named in its place.
 
+    """
+    net.module_.eval()
+    results = []
+    for rows, batch in padded_batches(X, net.device, index):
+        features = getattr(net.module_, method)(batch)
+        results.append(fn(features.double())[: rows.stop - rows.start].cpu().numpy())
+    return np.concatenate(results)
+
+
+def padded_batches(
+    X: NDArray[np.float32], device: Any, index: Rows | None = None
+) -> Iterator[tuple[slice, Tensor]]:
+    """Yield which rows (of `index`), and a tensor that begins with them.
+
     Every batch has the same shape, the last one padded: sums inside the matrix products then do
     not depend on how many rows were asked for, nor on their neighbours.
     """
-    net.module_.eval()
     n_rows = len(X) if index is None else len(index)
-    results = []
     for start in range(0, n_rows, PREDICT_BATCH):
-        block = slice(start, min(start + PREDICT_BATCH, n_rows))
-        rows = X[block] if index is None else X[index[block]]
+        rows = slice(start, min(start + PREDICT_BATCH, n_rows))
         batch = np.zeros((PREDICT_BATCH, X.shape[1]), dtype=np.float32)
-        batch[: len(rows)] = rows
-        features = getattr(net.module_, method)(torch.from_numpy(batch).to(net.device))
-        results.append(fn(features.double())[: len(rows)].cpu().numpy())
-    return np.concatenate(results)
+        batch[: rows.stop - start] = X[rows] if index is None else X[index[rows]]
+        yield rows, torch.from_numpy(batch).to(device)

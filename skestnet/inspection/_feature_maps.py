@@ -9,7 +9,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from skestnet.inspection._networks import batches, module_copy, networks
+from skestnet._training import padded_batches
+from skestnet.inspection._networks import module_copy, networks
 from skestnet.nn import EstNet, WithNoise
 
 FloatArray = NDArray[np.float32]
@@ -110,7 +111,7 @@ def feature_maps(fitted: Any, X: ArrayLike) -> FeatureMaps:
         )
     results = [
         [after.cpu().numpy()[: rows.stop - rows.start] for after in _modules_in_turn(net, batch)]
-        for rows, batch in batches(flux, model.net_.device)
+        for rows, batch in padded_batches(flux, model.net_.device)
     ]
     return FeatureMaps(*(np.concatenate(parts) for parts in zip(*results, strict=True)))
 

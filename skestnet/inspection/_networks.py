@@ -1,18 +1,14 @@
-"""The networks inside an estimator, the flux that they see, and this flux in batches."""
+"""The networks inside an estimator, and the flux that they see."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from skestnet._network import TwoStageRegressor
-from skestnet._training import PREDICT_BATCH
 from skestnet._unwrap import members
 
 Flux = NDArray[np.float32]
@@ -49,15 +45,3 @@ def module_copy(model: TwoStageRegressor) -> Any:
     # To the device where it is already: a copied GRU is compacted there, and does not warn.
     module = deepcopy(model.net_.module_).to(model.net_.device)
     return module.eval().requires_grad_(False)
-
-
-def batches(flux: Flux, device: Any) -> Iterator[tuple[slice, Tensor]]:
-    """Yield which rows, and a tensor that begins with them, padded to the shape of predictions.
-
-    With one shape the results for a row do not depend on how many rows come with it.
-    """
-    for start in range(0, len(flux), PREDICT_BATCH):
-        rows = slice(start, min(start + PREDICT_BATCH, len(flux)))
-        batch = np.zeros((PREDICT_BATCH, flux.shape[1]), dtype=np.float32)
-        batch[: rows.stop - start] = flux[rows]
-        yield rows, torch.from_numpy(batch).to(device)
