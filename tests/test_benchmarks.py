@@ -211,7 +211,7 @@ def test_boosting_for_distributions_in_a_search(name, routing):
         model = search(name, "teff", 0, quick=False)
         small(model.estimator.regressor)
         prefix = "regressor__"
-        model.set_params(param_grid={prefix + "pca__n_components": [2, 5]}, cv=2)
+        model.set_params(param_grid={prefix + "pca__n_components": [2, 5]}, cv=2, refit=True)
         model.fit(X[:50], y[:50, 0])
         predicted = model.predict(X[50:])
     assert predicted.shape == (10,)
