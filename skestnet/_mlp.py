@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from numbers import Integral
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,12 @@ class AdaptiveMLPRegressor(TwoStageRegressor):
     warm_start : bool, default=False
         Whether a further call of `fit` goes on from the network that the last one left, with
         its label scaling. Of the parameters of network and optimiser only `lr` can change.
+    checkpoint : str or path-like, default=None
+        File that keeps the training after every epoch, so that nothing is lost when it is killed:
+        a `fit` with the same data and parameters goes on from there, and gives the same network bit
+        by bit. A finished one is not trained again. :func:`~skestnet.load` reads the file, for
+        predictions with the best weights so far. Needs the extra ``save``. Each fit of a search
+        would need a file of its own.
     device : str, default="auto"
         Where to compute: "cpu", "cuda", "cuda:1". "auto" takes a GPU where there is one.
     random_state : int, RandomState instance or None, default=None
@@ -158,6 +165,7 @@ class AdaptiveMLPRegressor(TwoStageRegressor):
         tol: float = 0.0001,
         n_draws: int = 200,
         warm_start: bool = False,
+        checkpoint: str | PathLike[str] | None = None,
         device: str = "auto",
         random_state: Any = None,
         verbose: int = 0,
@@ -179,6 +187,7 @@ class AdaptiveMLPRegressor(TwoStageRegressor):
         self.tol = tol
         self.n_draws = n_draws
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
         self.device = device
         self.random_state = random_state
         self.verbose = verbose

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from os import PathLike
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -18,20 +19,20 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from skestnet._augment import Augment, Preparation, check_augment, nan_explained
+from skestnet._batches import WeightedRows, map_features
 from skestnet._distribution import PredictiveDistribution
 from skestnet._labels import LabelScale
 from skestnet._noise import NOISES, correlation_of, noise_factor
-from skestnet._rows import CanonicalRows, canonical_rows
+from skestnet._rows import CanonicalRows, canonical_rows, rows_digest
 from skestnet._training import (
     StageSettings,
-    WeightedRows,
     build_net,
-    map_features,
     progress_bar,
     resolve_device,
     seeded,
     train_two_stages,
 )
+from skestnet._training_state import TrainingState, epoch_record, lent_weights
 from skestnet._weighter import AdaptiveWeighter
 from skestnet._weights import check_weight
 from skestnet.nn import BetaNLLLoss, WeightedHuberLoss, WithNoise
@@ -55,6 +56,29 @@ PARAMETER_LIMITS: dict[str, tuple[type, dict[str, Any]]] = {
 
 # Validation samples below which the noise is measured on all samples.
 FEWEST_ASIDE = 20
+# Samples on which it is measured for a checkpoint, which must not take long.
+NOISE_SAMPLES = 1000
+
+
+class _Draws(NamedTuple):
+    """What is random in a fit: generator of the split, seeds of the training and of predictions."""
+
+    split_rng: np.random.RandomState
+    seed: int
+    draw_seed: int
+
+
+class _Fit(NamedTuple):
+    """What a fit has prepared for its training."""
+
+    samples: WeightedRows
+    inverse: NDArray[np.intp]
+    train: NDArray[np.intp]
+    valid: NDArray[np.intp]
+    scale: LabelScale
+    preparation: Preparation
+    draws: _Draws
+    y_ndim: int
 
 
 class TwoStageRegressor(RegressorMixin, BaseEstimator):
@@ -80,12 +104,15 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
     tol: float
     n_draws: int
     warm_start: bool
+    checkpoint: str | PathLike[str] | None
     device: str
     random_state: Any
     verbose: int
     net_params: Mapping[str, Any] | None
 
     _split_rng: np.random.RandomState
+    _fit_seed: int
+    _draw_seed: int
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train the network in two stages.
@@ -108,19 +135,27 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
         ------
         ValueError
             If a parameter is out of its range, if `X` or `y` is not finite (NaN in `X` may pass
-            with `preprocess`), if there are fewer than two samples, or if weights are negative or
-            all zero.
+            with `preprocess`), if there are fewer than two samples, if weights are negative or
+            all zero, or if the checkpoint is damaged or of another fit.
+        ImportError
+            If there is a `checkpoint` and skops or safetensors is not installed.
+        TypeError
+            If there is a `checkpoint`, and a parameter that cannot be saved.
         FloatingPointError
-            If the loss becomes infinite or NaN; the message says when and what to lower.
+            If the loss becomes infinite or NaN; the message says when and what to lower. If that
+            is not in the first epoch, the estimator then has the best weights so far.
 
         Warns
         -----
         ConvergenceWarning
             If Ctrl-C ended a stage: its best weights so far are kept, and a first stage is not
             followed by the second. What called `fit`, such as a search, goes on.
+        UserWarning
+            If the memory of a GPU was too small: the training goes on with half the `batch_size`.
         """
         weighter, augment = self._check_params()
         warm = self.warm_start and hasattr(self, "net_")
+        checkpoint = self._open_checkpoint(warm)
         with nan_explained():
             flux, target = validate_data(
                 self,
@@ -135,33 +170,25 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
             )
         labels = target.reshape(len(target), -1).astype(np.float64)
         rows = canonical_rows(flux, labels, check_weight(sample_weight, flux))
-        rng = check_random_state(self.random_state)
-        split_rng = deepcopy(rng)
-        train, valid = _split(len(rows.source), self.validation_fraction, rng)
-        if warm:  # the samples that were set aside before, or they would have been trained on
-            split_rng = self._split_rng
-            train, valid = _split(len(rows.source), self.validation_fraction, deepcopy(split_rng))
+        # An earlier fit, whose network this one goes on from.
+        earlier, state = (self, None) if warm else (None, None)
+        if checkpoint is not None:
+            earlier, state = checkpoint.read(rows_digest(flux, labels, rows))
+        draws = self._draw(len(rows.source), earlier, state)
+        train, valid = _split(len(rows.source), self.validation_fraction, deepcopy(draws.split_rng))
         if warm:
             self._check_kept_noise()
             scale = self._kept_label_scale(labels)
         else:
             scale = LabelScale.of(labels[rows.source[train]], rows.weight[train])
-        standardised = scale.standardise(labels)
-        seed, draw_seed = rng.randint(np.iinfo(np.int32).max, size=2).tolist()
-        preparation = self._preparation(augment, flux[rows.source[train]], seed, warm)
-        samples = _samples(flux, rows, standardised[rows.source], preparation, seed)
-        weights = self._train(samples, train, valid, weighter, seed, warm)
-        self.label_mean_, self.label_scale_ = scale
-        # Training residuals are too small, but better than those of a few validation samples. The
-        # adaptive weights stay out: small for large residuals, they would make noise look narrow.
-        aside = valid if len(valid) >= FEWEST_ASIDE else np.union1d(train, valid)
-        self.noise_scale_, self.noise_correlation_ = self._measure_noise(samples.subset(aside))
-        self.preprocess_ = preparation.transformer
-        self._y_ndim, self._draw_seed, self._split_rng = target.ndim, draw_seed, split_rng
-        self.sample_weight_ = np.where(rows.inverse >= 0, weights[rows.inverse], 0.0)
-        self.history_ = [_epoch_record(epoch) for epoch in self.net_.history if "stage" in epoch]
-        self.n_iter_ = len(self.history_)
-        return self
+        if earlier is None:
+            preparation = self._preparation(augment, flux, rows.source[train], draws.seed)
+        else:
+            preparation = Preparation(augment, earlier.preprocess_)
+        standardised = scale.standardise(labels)[rows.source]
+        samples = _samples(flux, rows, standardised, preparation, draws.seed)
+        fit = _Fit(samples, rows.inverse, train, valid, scale, preparation, draws, target.ndim)
+        return self._train(fit, weighter, warm, checkpoint, state)
 
     def predict(
         self, X: ArrayLike, return_std: bool = False
@@ -368,26 +395,95 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
             )
         return LabelScale(self.label_mean_, self.label_scale_)
 
+    def _draw(
+        self, n_rows: int, earlier: TwoStageRegressor | None, state: TrainingState | None
+    ) -> _Draws:
+        """Draw what is random in a fit, the same for one that goes on from an earlier one."""
+        rng = check_random_state(self.random_state)
+        split_rng = deepcopy(rng)
+        _split(n_rows, self.validation_fraction, rng)
+        seed, draw_seed = rng.randint(np.iinfo(np.int32).max, size=2).tolist()
+        if earlier is not None:
+            # The samples that were set aside before, or they would have been trained on.
+            split_rng = earlier._split_rng
+        if earlier is not None and state is not None:
+            seed, draw_seed = earlier._fit_seed, earlier._draw_seed
+        return _Draws(split_rng, seed, draw_seed)
+
+    def _open_checkpoint(self, warm: bool) -> Any:
+        if self.checkpoint is None:
+            return None
+        if warm:
+            raise ValueError(
+                "warm_start=True goes on from this estimator's own network, and checkpoint from "
+                "that of a file: set one of them only."
+            )
+        # Needs what only the extra "save" installs.
+        from skestnet._saving._checkpoint import Checkpoint
+
+        return Checkpoint(self.checkpoint, self)
+
     def _train(
         self,
-        samples: WeightedRows,
-        train: NDArray[np.intp],
-        valid: NDArray[np.intp],
+        fit: _Fit,
         weighter: AdaptiveWeighter | None,
-        seed: int,
         warm: bool,
-    ) -> FloatArray:
-        """Train the net and return the adaptive weights of the samples."""
+        checkpoint: Any,
+        state: TrainingState | None,
+    ) -> Self:
+        """Train the net, set all that `fit` leaves, and only then say if the training failed."""
         device = resolve_device(self.device)
         bar = progress_bar(self.max_epochs * (1 if weighter is None else 2), self.verbose)
-        settings = StageSettings(self.max_epochs, self.n_iter_no_change, self.tol, bar)
-        with seeded(seed, device), bar:
+        with seeded(fit.draws.seed, device), bar:
             # A copy: what a warm start goes on from must survive a training that fails.
-            net = self._rewarmed_net() if warm else self._build_net(samples, device)
-            weigh = weighter and partial(self._weigh, net, samples, train, weighter)
-            weights = train_two_stages(net, samples, train, valid, weigh, settings)
+            net = self._rewarmed_net() if warm else self._build_net(fit.samples, device)
+            weigh = weighter and partial(self._weigh, net, fit.samples, fit.train, weighter)
+            keep = checkpoint and partial(self._keep, net, fit, checkpoint)
+            limits = (self.max_epochs, self.n_iter_no_change, self.tol)
+            settings = StageSettings(*limits, bar, keep)
+            outcome = train_two_stages(
+                net, fit.samples, fit.train, fit.valid, weigh, settings, state
+            )
+        self._set_fitted(net, fit, outcome.weights)
+        if checkpoint is not None and outcome.finished and not (state and state.finished):
+            self._keep(net, fit, checkpoint, TrainingState.at_the_end(net, outcome.weights))
+        if outcome.error is not None:
+            raise FloatingPointError(
+                f"{outcome.error} The best weights of the {self.n_iter_} epochs before are kept: "
+                "this estimator predicts with them."
+            )
+        return self
+
+    def _keep(self, net: Any, fit: _Fit, checkpoint: Any, state: TrainingState) -> None:
+        """Write what can be predicted with so far, and all that it takes to go on."""
+        # Without what scikit-learn attaches while a pipeline or a search is running.
+        snapshot = type(self)(**self.get_params(deep=False))
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(self, name):
+                setattr(snapshot, name, getattr(self, name))
+        with lent_weights(net.module_, state.best):
+            n_aside = None if state.finished else NOISE_SAMPLES
+            snapshot._set_fitted(net, fit, state.sample_factor, n_aside)
+            checkpoint.write(snapshot, state)
+
+    def _set_fitted(
+        self, net: Any, fit: _Fit, weights: FloatArray, n_aside: int | None = None
+    ) -> None:
+        """Set the attributes that `fit` leaves; measure the noise on so many samples at most."""
         self.net_ = net
-        return weights
+        self.label_mean_, self.label_scale_ = fit.scale
+        # Training residuals are too small, but better than those of a few validation samples. The
+        # adaptive weights stay out: small for large residuals, they would make noise look narrow.
+        few = len(fit.valid) < FEWEST_ASIDE
+        aside = np.union1d(fit.train, fit.valid) if few else fit.valid
+        noise = self._measure_noise(fit.samples.subset(aside[:n_aside]))
+        self.noise_scale_, self.noise_correlation_ = noise
+        self.preprocess_ = fit.preparation.transformer
+        self._y_ndim, self._split_rng = fit.y_ndim, fit.draws.split_rng
+        self._fit_seed, self._draw_seed = fit.draws.seed, fit.draws.draw_seed
+        self.sample_weight_ = np.where(fit.inverse >= 0, weights[fit.inverse], 0.0)
+        self.history_ = [epoch_record(epoch) for epoch in net.history]
+        self.n_iter_ = len(self.history_)
 
     def _rewarmed_net(self) -> Any:
         lr = (self.net_params or {}).get("lr", self.lr)
@@ -452,12 +548,12 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
         return True if self.preprocess is None else "allow-nan"
 
     def _preparation(
-        self, augment: Augment | None, flux: NDArray[np.float32], seed: int, warm: bool
+        self, augment: Augment | None, flux: NDArray[np.float32], train: Any, seed: int
     ) -> Preparation:
-        """Fit the preprocessing to training spectra; a warm start keeps that of its network."""
-        if warm:
-            return Preparation(augment, self.preprocess_)
-        return Preparation(augment, None).fit(self.preprocess, flux, seed)
+        """Fit the preprocessing to the training spectra among the rows of `flux`."""
+        if self.preprocess is None:
+            return Preparation(augment, None)  # no copy of the spectra
+        return Preparation(augment, None).fit(self.preprocess, flux[train], seed)
 
     def _shape_like_y(self, values: FloatArray) -> FloatArray:
         return values[:, 0] if self._y_ndim == 1 else values
@@ -501,8 +597,3 @@ def _split(
     # Batch normalisation needs two rows: a single distinct one is trained on twice.
     train = np.resize(order[n_valid:], max(2, n_rows - n_valid))
     return train, order[:n_valid]
-
-
-def _epoch_record(epoch: Mapping[str, Any]) -> dict[str, Any]:
-    record = {name: epoch.get(name) for name in ("stage", "train_loss", "valid_loss", "lr")}
-    return {**record, "seconds": epoch["dur"]}

@@ -8,6 +8,7 @@ training and validation either.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,6 +45,14 @@ def canonical_rows(
     inverse[order] = group
     merged = np.bincount(group, weights=weight[order])
     return CanonicalRows(order[new], merged / merged.mean(), inverse)
+
+
+def rows_digest(X: NDArray[Any], y: NDArray[np.float64], rows: CanonicalRows) -> str:
+    """Return a digest of the distinct rows and their weights, whatever order they came in."""
+    digest = hashlib.sha256()
+    for part in (_hash_rows(X, rows.source), y[rows.source], rows.weight):
+        digest.update(part.tobytes())
+    return digest.hexdigest()
 
 
 def _sort_by_content(

@@ -1,6 +1,6 @@
-"""Training a network with skorch: weighted batches, learning-rate decay, early stopping, seeding.
+"""Training a network with skorch in two stages, which can be interrupted and gone on with.
 
-The only file that imports skorch.
+No other file but _callbacks.py imports skorch.
 """
 
 from __future__ import annotations
@@ -19,213 +19,20 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
 from skorch.helper import predefined_split
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch import nn
 from tqdm.auto import tqdm
 
-# Share of a stage's steps over which the learning rate rises, and its first and last value
-# relative to `lr`.
-WARM_UP = 0.1
-LR_FLOOR = 0.01
-
-# Rows in a batch of predictions: small enough that padding a single spectrum to it is cheap.
-PREDICT_BATCH = 32
+from skestnet._batches import WeightedRows, iterate_batches
+from skestnet._callbacks import DivergenceGuard, LearningRateDecay, StageLog
+from skestnet._training_state import Position, TrainingState
 
 SEEDING = threading.RLock()
 
+# Batch normalisation needs two rows.
+SMALLEST_BATCH = 2
+
 FloatArray = NDArray[np.float64]
 Rows = NDArray[np.intp]
-Batch = tuple[Tensor, tuple[Tensor, Tensor]]
-Fresh = Callable[[Rows, int], NDArray[np.float32]]
-
-
-class WeightedRows(Dataset[Batch]):
-    """Rows of a matrix with labels and weights; a batch is fetched at once and copied once.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        Spectra, float32; only the rows of `index` are read.
-    y : ndarray of shape (n_rows, n_outputs)
-        Standardised labels of the rows.
-    weight : ndarray of shape (n_rows,)
-        Their weights.
-    index : ndarray of shape (n_rows,)
-        Where the rows are in `X`.
-    fresh : callable, default=None
-        ``fresh(index, seed)`` gives another realisation of the spectra; each batch then gets one,
-        its seed drawn from torch's generator. None takes them from `X`.
-    """
-
-    def __init__(
-        self,
-        X: NDArray[np.float32],
-        y: FloatArray | Tensor,
-        weight: FloatArray | Tensor,
-        index: Rows,
-        fresh: Fresh | None = None,
-    ) -> None:
-        self.X = X
-        self.y = torch.as_tensor(y, dtype=torch.float32)
-        self.weight = torch.as_tensor(weight, dtype=torch.float32)
-        self.index = index
-        self.fresh = fresh
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, item: int) -> Batch:
-        return self.__getitems__([item])
-
-    def __getitems__(self, rows: list[int]) -> Batch:
-        """Fetch a batch: spectra, and their labels with weights."""
-        X = torch.from_numpy(self._spectra(self.index[rows]))
-        return X, (self.y[rows], self.weight[rows])
-
-    def _spectra(self, index: Rows) -> NDArray[np.float32]:
-        if self.fresh is None:
-            return self.X[index]
-        return self.fresh(index, int(torch.randint(2**63 - 1, ())))
-
-    def subset(self, rows: Rows, *, fresh: bool = False) -> WeightedRows:
-        """Return some of the rows; to train on they may be fresh, to validate they must not."""
-        new = self.fresh if fresh else None
-        return WeightedRows(self.X, self.y[rows], self.weight[rows], self.index[rows], new)
-
-    def reweighted(self, factor: FloatArray) -> WeightedRows:
-        """Return the same rows, their weights multiplied by a factor each."""
-        weight = self.weight.numpy() * factor
-        return WeightedRows(self.X, self.y, weight, self.index, self.fresh)
-
-
-class EvenBatches(Sampler[list[int]]):
-    """Batches whose sizes differ by one at most, so that none is a single row.
-
-    Batch normalisation fails on one row, and dropping a short last batch would train on nothing
-    where there are fewer rows than `batch_size`.
-
-    Parameters
-    ----------
-    n_rows : int
-        Number of rows to share out.
-    batch_size : int
-        Largest size wanted; exceeded by one where a single row would be left over.
-    shuffle : bool
-        Whether each epoch has its own random order, from torch's generator.
-    """
-
-    def __init__(self, n_rows: int, batch_size: int, shuffle: bool) -> None:
-        self.n_rows = n_rows
-        self.n_batches = max(1, min(-(-n_rows // batch_size), n_rows // 2))
-        self.shuffle = shuffle
-
-    def __len__(self) -> int:
-        return self.n_batches
-
-    def __iter__(self) -> Iterator[list[int]]:
-        order = torch.randperm(self.n_rows) if self.shuffle else torch.arange(self.n_rows)
-        return iter([batch.tolist() for batch in order.tensor_split(self.n_batches)])
-
-
-def iterate_batches(
-    dataset: Dataset[Any], batch_size: int, shuffle: bool = False, **kwargs: Any
-) -> DataLoader[Any]:
-    """Loop over batches; data that are not ours (``net_.predict(X)``) take torch's own way."""
-    if not isinstance(dataset, WeightedRows):
-        return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, **kwargs)
-    batches = EvenBatches(len(dataset), batch_size, shuffle)
-    return DataLoader(dataset, batch_sampler=batches, collate_fn=_as_is, **kwargs)
-
-
-def _as_is(batch: Any) -> Any:
-    return batch
-
-
-class LearningRateDecay(Callback):
-    """Warm up linearly, then decay along a half cosine to a hundredth by the stage's last step.
-
-    Parameters
-    ----------
-    lr : float
-        Largest learning rate.
-    n_steps : int
-        Number of batches in the stage.
-    """
-
-    def __init__(self, lr: float, n_steps: int) -> None:
-        self.lr = lr
-        self.n_steps = n_steps
-
-    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:  # noqa: ARG002
-        """Start the stage."""
-        self.step_ = 0
-
-    def on_batch_begin(self, net: NeuralNet, training: bool = False, **kwargs: Any) -> None:  # noqa: ARG002
-        """Set the rate of the coming step."""
-        if not training:
-            return
-        for group in net.optimizer_.param_groups:
-            group["lr"] = self.lr * self._factor(self.step_ / self.n_steps)
-        self.step_ += 1
-
-    def _factor(self, progress: float) -> float:
-        if progress < WARM_UP:
-            return LR_FLOOR + (1 - LR_FLOOR) * progress / WARM_UP
-        phase = min(1.0, (progress - WARM_UP) / (1 - WARM_UP))
-        return LR_FLOOR + (1 - LR_FLOOR) * 0.5 * (1 + float(np.cos(np.pi * phase)))
-
-
-class DivergenceGuard(Callback):
-    """Stop at the first loss that is not finite, with an error that says where and what to try.
-
-    Parameters
-    ----------
-    stage : int
-        Number of the training stage, for the message.
-    """
-
-    def __init__(self, stage: int) -> None:
-        self.stage = stage
-
-    def on_batch_end(self, net: NeuralNet, training: bool = False, **kwargs: Any) -> None:  # noqa: ARG002
-        """Check the batch's loss."""
-        name = "train_loss" if training else "valid_loss"
-        loss = net.history[-1, "batches", -1, name]
-        if not np.isfinite(loss):
-            lr = net.optimizer_.param_groups[0]["lr"]
-            raise FloatingPointError(
-                f"{name} became {loss} in epoch {len(net.history)} (stage {self.stage}, learning "
-                f"rate {lr:.2g}). Lower lr, or bring the features to order one "
-                "(StandardScaler after the flux scaling)."
-            )
-
-
-class StageLog(Callback):
-    """Note stage and learning rate in the history, and advance the bar over both stages.
-
-    Parameters
-    ----------
-    stage : int
-        Number of the training stage.
-    bar : tqdm
-        The bar to advance.
-    """
-
-    def __init__(self, stage: int, bar: Any) -> None:
-        self.stage = stage
-        self.bar = bar
-
-    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:  # noqa: ARG002
-        """Record the epoch's stage and last learning rate."""
-        net.history.record("stage", self.stage)
-        net.history.record("lr", net.optimizer_.param_groups[0]["lr"])
-        self._show(net.history[-1])
-
-    def _show(self, epoch: dict[str, Any]) -> None:
-        losses = {key: f"{epoch[key]:.4f}" for key in ("train_loss", "valid_loss") if key in epoch}
-        self.bar.set_description(f"stage {self.stage}", refresh=False)
-        self.bar.set_postfix(losses, refresh=False)
-        self.bar.update()
 
 
 def build_net(
@@ -272,12 +79,33 @@ class StageSettings(NamedTuple):
         Relative improvement of the monitored loss that counts as such.
     bar : tqdm
         Progress bar over the epochs.
+    keep : callable or None
+        Called with the :class:`~skestnet._training_state.TrainingState` after each epoch.
     """
 
     max_epochs: int
     n_iter_no_change: int
     tol: float
     bar: Any
+    keep: Callable[[TrainingState], None] | None = None
+
+
+class Outcome(NamedTuple):
+    """How a training ended.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (n_rows,)
+        The adaptive weights, ones where there was no second stage.
+    finished : bool
+        Whether it came to its end; else the net has the best weights so far.
+    error : FloatingPointError or None
+        What ended it, if it diverged after some good epochs.
+    """
+
+    weights: FloatArray
+    finished: bool = True
+    error: FloatingPointError | None = None
 
 
 def train_two_stages(
@@ -287,7 +115,8 @@ def train_two_stages(
     valid: Rows,
     weigh: Callable[[], FloatArray] | None,
     settings: StageSettings,
-) -> FloatArray:
+    state: TrainingState | None = None,
+) -> Outcome:
     """Train plainly, weigh the samples by what was learnt, and go on with these weights.
 
     Parameters
@@ -303,23 +132,31 @@ def train_two_stages(
         second stage.
     settings : StageSettings
         When to stop.
+    state : TrainingState, default=None
+        Where a training with the same arguments was; it goes on from there. None begins.
 
     Returns
     -------
-    ndarray of shape (len(samples),)
-        The adaptive weights, ones where there was no second stage.
+    Outcome
+        The adaptive weights, and how it ended.
     """
-    weights = np.ones(len(samples))
-    finished = _train_stage(net, samples, train, valid, 1, settings)
-    if weigh is None or not finished:
-        return weights
-    try:
-        weights = weigh()
-    except KeyboardInterrupt:
-        _warn_interrupted(len(net.history), stage=1)
-        return weights
-    _train_stage(net, samples.reweighted(weights), train, valid, 2, settings)
-    return weights
+    if state is not None:
+        state.restore(net)
+        settings.bar.update(len(state.history))
+    if state is not None and state.finished:
+        return Outcome(state.sample_factor)
+    weights = np.ones(len(samples)) if state is None else state.sample_factor
+    if state is None or state.stage == 1:
+        outcome = _train_stage(net, samples, train, valid, 1, weights, settings, state)
+        if weigh is None or not outcome.finished:
+            return outcome
+        try:
+            weights = weigh()
+        except KeyboardInterrupt:
+            _warn_interrupted(len(net.history), stage=1)
+            return outcome._replace(finished=False)
+        state = None
+    return _train_stage(net, samples, train, valid, 2, weights, settings, state)
 
 
 def _train_stage(
@@ -328,10 +165,12 @@ def _train_stage(
     train: Rows,
     valid: Rows,
     stage: int,
+    weights: FloatArray,
     settings: StageSettings,
-) -> bool:
-    """Train until the monitored loss stops improving; tell whether the user let it finish."""
-    n_batches = len(EvenBatches(len(train), net.batch_size, shuffle=True))
+    state: TrainingState | None,
+) -> Outcome:
+    """Train until the monitored loss stops improving."""
+    samples = samples.reweighted(weights) if stage == 2 else samples
     early_stopping = EarlyStopping(
         monitor="valid_loss" if len(valid) else "train_loss",
         patience=settings.n_iter_no_change,
@@ -339,25 +178,40 @@ def _train_stage(
         sink=_discard,
         load_best=True,
     )
+    first = len(net.history) - (state.n_epochs if state else 0)
     callbacks = [
-        ("decay", LearningRateDecay(net.lr, settings.max_epochs * n_batches)),
+        ("decay", LearningRateDecay(net.lr, settings.max_epochs, first)),
         ("guard", DivergenceGuard(stage)),
         ("log", StageLog(stage, settings.bar)),
         ("early_stopping", early_stopping),
     ]
+    here = Position(stage, first, weights)
     with _lent(net, callbacks, samples.subset(valid)):
-        interrupted = _run(
-            net, samples.subset(train, fresh=True), settings.max_epochs, early_stopping
-        )
-    if interrupted:
+        try:
+            ended = _run(
+                net, samples.subset(train, fresh=True), settings, early_stopping, here, state
+            )
+        except FloatingPointError as error:
+            if not any("stage" in epoch for epoch in net.history[first:]) and stage == 1:
+                raise
+            net.notify("on_train_end", X=None, y=None)
+            _forget_cut_epochs(net)
+            return Outcome(weights, finished=False, error=error)
+    if not ended:
         _warn_interrupted(len(net.history), stage)
-    return not interrupted
+        _forget_cut_epochs(net)
+    return Outcome(weights, finished=ended)
+
+
+def _forget_cut_epochs(net: NeuralNet) -> None:
+    """Drop from the history what was not finished; skorch looks at it until the end."""
+    net.history[:] = [epoch for epoch in net.history if "stage" in epoch]
 
 
 def _warn_interrupted(epoch: int, stage: int) -> None:
     warnings.warn(
         f"Interrupted in epoch {epoch} (stage {stage}): the best weights so far are kept. Fit "
-        "again with warm_start=True to go on from them.",
+        "again to go on from them with warm_start=True, or from the last epoch with checkpoint.",
         ConvergenceWarning,
         stacklevel=6,
     )
@@ -379,20 +233,54 @@ def _lent(
 
 
 def _run(
-    net: NeuralNet, train: WeightedRows, max_epochs: int, early_stopping: EarlyStopping
+    net: NeuralNet,
+    train: WeightedRows,
+    settings: StageSettings,
+    early_stopping: EarlyStopping,
+    here: Position,
+    state: TrainingState | None,
 ) -> bool:
-    """Run the epochs; tell whether the user interrupted them."""
-    interrupted = False
+    """Run the epochs of a stage; tell whether the user let it end."""
     net.notify("on_train_begin", X=train, y=None)
     # What an interrupted first epoch falls back on.
     early_stopping.best_model_weights_ = deepcopy(net.module_.state_dict())
+    if state is not None:
+        state.restore_early_stopping(early_stopping)
+    state, ended = TrainingState.of(net, early_stopping, here), True
     try:
-        net.fit_loop(train, None, epochs=max_epochs)
+        while state.n_epochs < settings.max_epochs:
+            _run_epoch(net, train, state)
+            state = TrainingState.of(net, early_stopping, here)
+            if settings.keep is not None:
+                settings.keep(state)
     except KeyboardInterrupt:
         # skorch stops early by the same exception that Ctrl-C raises.
-        interrupted = early_stopping.misses_ < early_stopping.patience
+        ended = early_stopping.misses_ >= early_stopping.patience
     net.notify("on_train_end", X=train, y=None)
-    return interrupted
+    return ended
+
+
+def _run_epoch(net: NeuralNet, train: WeightedRows, before: TrainingState) -> None:
+    """Run an epoch; where the memory of a GPU is too small, again with half the batch size."""
+    try:
+        net.fit_loop(train, None, epochs=1)
+    except torch.cuda.OutOfMemoryError as error:
+        if net.batch_size < 2 * SMALLEST_BATCH:
+            raise
+        wanted = net.batch_size
+        net.batch_size = wanted // 2
+        reason = str(error).partition(".")[0]
+    else:
+        return
+    # Outside the except clause, where the error no longer holds on to the memory.
+    torch.cuda.empty_cache()
+    warnings.warn(
+        f"The memory of the device is too small for batches of {wanted} spectra ({reason}): "
+        f"training goes on with batch_size={net.batch_size}.",
+        stacklevel=7,
+    )
+    before.restore(net)
+    _run_epoch(net, train, before)
 
 
 def _discard(text: str) -> None:
@@ -431,40 +319,3 @@ def resolve_device(device: str) -> str:
         f"device={device!r}: expected 'auto', 'cpu' or, with a GPU that torch can use "
         f"({'there is one' if has_gpu else 'there is none'}), 'cuda' or 'cuda:0'. Try 'auto'."
     )
-
-
-@torch.no_grad()
-def map_features(
-    net: NeuralNet,
-    X: NDArray[np.float32],
-    fn: Callable[[Tensor], Tensor],
-    index: Rows | None = None,
-    method: str = "features",
-) -> FloatArray:
-    """Apply `fn` to the network features of rows of `X`, batch by batch, and stack the results.
-
-    Another method of the network than `features` may be named in its place.
-
-    """
-    net.module_.eval()
-    results = []
-    for rows, batch in padded_batches(X, net.device, index):
-        features = getattr(net.module_, method)(batch)
-        results.append(fn(features.double())[: rows.stop - rows.start].cpu().numpy())
-    return np.concatenate(results)
-
-
-def padded_batches(
-    X: NDArray[np.float32], device: Any, index: Rows | None = None
-) -> Iterator[tuple[slice, Tensor]]:
-    """Yield which rows (of `index`), and a tensor that begins with them.
-
-    Every batch has the same shape, the last one padded: sums inside the matrix products then do
-    not depend on how many rows were asked for, nor on their neighbours.
-    """
-    n_rows = len(X) if index is None else len(index)
-    for start in range(0, n_rows, PREDICT_BATCH):
-        rows = slice(start, min(start + PREDICT_BATCH, n_rows))
-        batch = np.zeros((PREDICT_BATCH, X.shape[1]), dtype=np.float32)
-        batch[: rows.stop - start] = X[rows] if index is None else X[index[rows]]
-        yield rows, torch.from_numpy(batch).to(device)

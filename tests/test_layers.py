@@ -43,7 +43,8 @@ TORCH_FREE = (
 )
 WITH_TORCH = {"torch", "skorch", "skestnet.nn", "skestnet._training", "skestnet._network"}
 WITH_TORCH |= {"skestnet._estnet", "skestnet._mlp", "skestnet._saving._networks"}
-WITH_TORCH |= {"skestnet._saving._load", "skestnet._saving._save"}
+WITH_TORCH |= {"skestnet._batches", "skestnet._callbacks", "skestnet._training_state"}
+WITH_TORCH |= {"skestnet._saving._load", "skestnet._saving._save", "skestnet._saving._checkpoint"}
 
 
 def imports(tree):
@@ -87,8 +88,9 @@ def test_the_network_knows_torch_alone(file):
     assert breaches(own, {"skestnet.nn"}) == own
 
 
-def test_one_file_imports_skorch():
-    assert [file for file in FILES if breaches(imported(file), {"skorch"})] == ["_training.py"]
+def test_two_files_import_skorch():
+    files = [file for file in FILES if breaches(imported(file), {"skorch"})]
+    assert files == ["_callbacks.py", "_training.py"]
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file.startswith(TORCH_FREE)])

@@ -10,15 +10,9 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 
 import skestnet._training
-from skestnet._training import (
-    EvenBatches,
-    LearningRateDecay,
-    WeightedRows,
-    map_features,
-    progress_bar,
-    resolve_device,
-    seeded,
-)
+from skestnet._batches import EvenBatches, WeightedRows, map_features
+from skestnet._callbacks import LearningRateDecay
+from skestnet._training import progress_bar, resolve_device, seeded
 from skestnet.nn import WeightedHuberLoss
 
 # Batches
@@ -72,13 +66,17 @@ def test_a_batch_holds_the_rows_of_the_index():
 
 
 class FakeNet:
+    batch_size = 2
+
     def __init__(self):
         self.optimizer_ = type("Optimizer", (), {"param_groups": [{"lr": 0.0}, {"lr": 0.0}]})()
+        self.history = [{}]
 
 
-def rates(n_steps, n_run=None):
-    net, decay = FakeNet(), LearningRateDecay(0.5, n_steps)
-    decay.on_train_begin(net)
+def rates(n_steps, n_run=None, max_epochs=1, epoch=1):
+    net, decay = FakeNet(), LearningRateDecay(0.5, max_epochs)
+    net.history *= epoch
+    decay.on_epoch_begin(net, dataset_train=np.zeros(2 * n_steps))
     seen = []
     for _ in range(n_run or n_steps):
         decay.on_batch_begin(net, training=True)
@@ -98,6 +96,11 @@ def test_learning_rate_rises_and_decays_as_documented():
     assert seen.max() == pytest.approx(0.5)
     assert seen[-1] == pytest.approx(0.005, rel=0.01)
     assert seen[0] == pytest.approx(0.005)
+
+
+def test_learning_rate_is_that_of_the_step_whatever_happened_before():
+    epochs = [rates(10, max_epochs=3, epoch=epoch) for epoch in (1, 2, 3)]
+    assert_array_equal(np.concatenate(epochs), rates(30))
 
 
 @pytest.mark.parametrize("n_steps", [1, 2, 7])

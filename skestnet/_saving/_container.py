@@ -6,6 +6,7 @@ the archive, so that common tools open it. Nothing is ever extracted to disk.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import io
 import json
@@ -23,6 +24,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 PLACE_OF_DIGEST = b"0" * 64
 MAX_MEMBERS = 1_000_000
+TEMPORARY = ".{}.{}.tmp"
 NAME = re.compile(r"[\w-]+(\.[a-z]+)?", re.ASCII)
 
 Members = dict[str, bytes]
@@ -142,7 +144,7 @@ def check_array(name: str, content: bytes) -> None:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that is there as a whole or not at all."""
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    temporary = target.with_name(TEMPORARY.format(target.name, uuid.uuid4().hex))
     try:
         with temporary.open("xb") as file:
             file.write(content)
@@ -151,3 +153,10 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what a process that was killed while it wrote a file has left beside it."""
+    target = Path(os.path.realpath(path))
+    for leftover in target.parent.glob(TEMPORARY.format(glob.escape(target.name), "*")):
+        leftover.unlink(missing_ok=True)

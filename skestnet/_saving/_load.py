@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
 from pathlib import Path
@@ -70,10 +72,18 @@ def load(path: str | PathLike[str]) -> Any:
     """
     import_skops()
     data = Path(path).read_bytes()
+    with loading(path) as versions:
+        members, found = unsealed(data)
+        versions.update(found)
+        return build(members)
+
+
+@contextmanager
+def loading(path: str | PathLike[str]) -> Iterator[dict[str, str]]:
+    """Say why a file cannot be loaded; the versions in it, once known, may be the reason."""
     versions: dict[str, str] = {}
     try:
-        members, versions = unsealed(data)
-        return build(members)
+        yield versions
     except Exception as error:  # damage makes parsers raise almost anything
         raise ValueError(f"Cannot load {path}: {_reason(error)}.{_differing(versions)}") from error
 

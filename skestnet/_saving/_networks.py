@@ -18,6 +18,7 @@ from torch import nn
 from skestnet._network import TwoStageRegressor
 from skestnet._saving._contents import NET, objects_in
 from skestnet._training import build_net, resolve_device, seeded
+from skestnet._training_state import remember
 from skestnet.nn import MLP, BetaNLLLoss, EstNet, WeightedHuberLoss, WithNoise
 
 NETWORKS: dict[str, type[nn.Module]] = {"EstNet": EstNet, "MLP": MLP}
@@ -26,10 +27,14 @@ NET_PARAMS = re.compile(r"lr|batch_size|optimizer(__\w+)?|module__\w+|iterator_(
 LARGEST_SIZE = 2**31 - 1
 
 
+def networks(root: Any) -> list[TwoStageRegressor]:
+    """Return the networks in an estimator, trained or not."""
+    return [each for each in objects_in(root) if isinstance(each, TwoStageRegressor)]
+
+
 def fitted_networks(root: Any) -> list[TwoStageRegressor]:
     """Return the trained networks in an estimator."""
-    found = (each for each in objects_in(root) if isinstance(each, TwoStageRegressor))
-    return [each for each in found if NET in vars(each)]
+    return [each for each in networks(root) if NET in vars(each)]
 
 
 def pack_network(regressor: TwoStageRegressor) -> tuple[bytes, bytes]:
@@ -108,7 +113,7 @@ def rebuild_network(regressor: TwoStageRegressor, architecture: bytes, weights: 
         )
     net.module_.load_state_dict(tensors)
     for epoch in regressor.history_:
-        _remember(net.history, epoch)
+        remember(net.history, epoch)
     return net
 
 
@@ -151,12 +156,3 @@ def _without_module(net_params: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the arguments that are not in the architecture already."""
     items = (net_params or {}).items()
     return {name: value for name, value in items if not name.startswith("module__")}
-
-
-def _remember(history: Any, epoch: Mapping[str, Any]) -> None:
-    """Add an epoch to the history of a net, from which a warm start goes on."""
-    history.new_epoch()
-    history.record("epoch", len(history))
-    history.record("dur", epoch["seconds"])
-    for name in ("stage", "train_loss", "valid_loss", "lr"):
-        history.record(name, epoch[name])

@@ -6,6 +6,8 @@ import io
 import json
 import platform
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,7 +20,7 @@ from sklearn.base import BaseEstimator
 
 from skestnet._saving._container import Members, sealed, write_atomically, zipped
 from skestnet._saving._load import ESTIMATOR, build, import_skops
-from skestnet._saving._networks import fitted_networks, pack_network
+from skestnet._saving._networks import fitted_networks, networks, pack_network
 from skestnet._saving._vet import SCHEMA, files_of, shared_once
 
 RECORDED = ("numpy", "scipy", "scikit-learn", "torch", "skorch", "skops", "safetensors")
@@ -39,7 +41,7 @@ def save(estimator: Any, path: str | PathLike[str]) -> None:
 
     A loaded estimator gives the same predictions and distributions, bit by bit, on the same
     versions and machine. What is left out is the state of a network's optimiser: a ``warm_start``
-    goes on from the weights, with a fresh one.
+    goes on from the weights, with a fresh one; and the name of its `checkpoint`.
 
     Parameters
     ----------
@@ -81,38 +83,50 @@ def save(estimator: Any, path: str | PathLike[str]) -> None:
     >>> bool((loaded.predict(X) == model.predict(X)).all())
     True
     """
-    skops_io = import_skops()
+    import_skops()
     if not isinstance(estimator, BaseEstimator):
         raise TypeError(f"Cannot save a {type(estimator).__name__}: expected an estimator.")
-    try:
-        members = _packed(estimator, skops_io)
+    with saving("the estimator"):
+        members = packed(estimator)
         build(members)  # what cannot be loaded is to fail now
+    write_atomically(Path(path), seal(members))
+
+
+@contextmanager
+def saving(what: str) -> Iterator[None]:
+    """Say why something cannot be saved, and what to do."""
+    try:
+        yield
     except TypeError as error:
-        raise TypeError(f"Cannot save the estimator: {error} {ADVICE}") from error
+        raise TypeError(f"Cannot save {what}: {error} {ADVICE}") from error
     except RecursionError as error:
         raise ValueError(
-            "Cannot save the estimator: it is nested too deeply, or something in it refers back to "
+            f"Cannot save {what}: it is nested too deeply, or something in it refers back to "
             f"itself, as requests for metadata do (set_fit_request). {ADVICE}"
         ) from error
     except Exception as error:  # what objects of others raise when they are taken apart
         reason = str(error).rstrip(".")
-        raise ValueError(f"Cannot save the estimator: {reason}. {ADVICE}") from error
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    write_atomically(Path(path), sealed(members, _versions(), now))
+        raise ValueError(f"Cannot save {what}: {reason}. {ADVICE}") from error
 
 
-def _packed(estimator: Any, skops_io: Any) -> Members:
+def packed(estimator: Any) -> Members:
     """Return the members of the file; the estimator is left as it was."""
     members: Members = {}
     names: dict[int, str] = {}
     for regressor in fitted_networks(estimator):
         if id(regressor.net_) not in names:
             name = names[id(regressor.net_)] = f"network-{len(names)}"
-            packed = pack_network(regressor)
-            members[f"{name}.json"], members[f"{name}.safetensors"] = packed
+            members[f"{name}.json"], members[f"{name}.safetensors"] = pack_network(regressor)
     # The copy has the names of the networks in their place.
     copied = deepcopy(estimator, dict[int, Any](names))
-    return {ESTIMATOR: _repacked(skops_io.dumps(copied)), **members}
+    for regressor in networks(copied):
+        regressor.checkpoint = None  # a file of this machine
+    return {ESTIMATOR: _repacked(import_skops().dumps(copied)), **members}
+
+
+def seal(members: Members) -> bytes:
+    """Return the content of a file that says when it was written, and with which versions."""
+    return sealed(members, _versions(), datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 def _repacked(archive: bytes) -> bytes:

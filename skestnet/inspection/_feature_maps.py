@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from skestnet._training import padded_batches
+from skestnet._batches import padded_batches
 from skestnet.inspection._networks import module_copy, networks
 from skestnet.nn import EstNet, WithNoise
 

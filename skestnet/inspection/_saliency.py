@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.ensemble import BaggingRegressor
 from torch import Tensor, nn
 
+from skestnet._batches import padded_batches
 from skestnet._network import TwoStageRegressor
-from skestnet._training import padded_batches
 from skestnet.inspection._networks import Flux, module_copy, networks
 from skestnet.nn._dropout import dropout_moments
 

@@ -1,0 +1,186 @@
+"""A file that keeps a training: an estimator that `load` reads, and beside it what training needs.
+
+What training needs are numbers in JSON and arrays in safetensors, as with everything that is saved.
+"""
+
+from __future__ import annotations
+
+import json
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+
+from skestnet._network import TwoStageRegressor
+from skestnet._saving._container import remove_leftovers, unsealed, write_atomically
+from skestnet._saving._load import build, import_skops, loading
+from skestnet._saving._save import packed, saving, seal
+from skestnet._training_state import TrainingState
+
+NUMBERS, ARRAYS = "training.json", "training.safetensors"
+PLAIN = ("stage", "n_epochs", "finished", "batch_size", "early_stopping", "history")
+# What may be another when a training goes on.
+FREE = {"checkpoint", "device", "n_draws", "verbose", "warm_start"}
+
+
+class Checkpoint:
+    """The file of one training.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    regressor : TwoStageRegressor
+        What is trained; only its parameters matter.
+
+    Raises
+    ------
+    ImportError
+        If skops or safetensors is not installed.
+    ValueError
+        If there is no such folder.
+    TypeError
+        If a parameter cannot be saved.
+    """
+
+    def __init__(self, path: str | PathLike[str], regressor: TwoStageRegressor) -> None:
+        if not isinstance(path, str | PathLike):
+            raise ValueError(f"checkpoint={path!r}: expected the name of a file, or None.")
+        import_skops()
+        self.path = Path(path)
+        if not self.path.parent.is_dir():
+            raise ValueError(f"checkpoint={str(path)!r}: there is no folder {self.path.parent}.")
+        with saving("the training"):  # what cannot be saved is to fail before it
+            self.wanted = build(packed(type(regressor)(**regressor.get_params(deep=False))))
+        self.digest = ""
+
+    def read(self, digest: str) -> tuple[TwoStageRegressor, TrainingState] | tuple[None, None]:
+        """Return what the file holds, None if there is none.
+
+        Parameters
+        ----------
+        digest : str
+            That of the training data.
+
+        Returns
+        -------
+        estimator : TwoStageRegressor
+            As fitted so far.
+        state : TrainingState
+            From which to go on.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, or holds another training; the message says what is different.
+        """
+        self.digest = digest
+        remove_leftovers(self.path)
+        if not self.path.exists():
+            return None, None
+        with loading(self.path) as versions:
+            members, found = unsealed(self.path.read_bytes())
+            versions.update(found)
+            estimator = build(members)
+            if NUMBERS not in members:
+                raise ValueError("it is no checkpoint, but a model of skestnet.save")
+            numbers = json.loads(members[NUMBERS])
+            state = _unpacked(numbers, members[ARRAYS], estimator)
+        different = changes(estimator, self.wanted)
+        if numbers["data"] != digest:
+            different.append("other data (X, y or sample_weight)")
+        if different:
+            raise ValueError(
+                f"The checkpoint {self.path} is of a fit with {'; '.join(different)}. To go on "
+                "from it, fit as before; to begin anew, delete it or name another file. (The fits "
+                "of a search or a cross-validation cannot share one.)"
+            )
+        return estimator, state
+
+    def write(self, estimator: TwoStageRegressor, state: TrainingState) -> None:
+        """Replace the file as a whole.
+
+        Parameters
+        ----------
+        estimator : TwoStageRegressor
+            As fitted so far.
+        state : TrainingState
+            From which to go on.
+        """
+        numbers = {name: getattr(state, name) for name in PLAIN}
+        arrays, optimizer = _flat(state)
+        numbers |= {"data": self.digest, "optimizer": optimizer}
+        from safetensors.torch import save
+
+        members = packed(estimator)
+        members[NUMBERS] = json.dumps(numbers, default=float).encode()
+        members[ARRAYS] = save(arrays)
+        write_atomically(self.path, seal(members))
+
+
+def changes(old: TwoStageRegressor, new: TwoStageRegressor) -> list[str]:
+    """Say which parameters of two regressors differ, and how."""
+    if type(old) is not type(new):
+        return [f"{type(old).__name__}, not {type(new).__name__}"]
+    before, now = old.get_params(), new.get_params()
+    return [
+        f"{name}={before.get(name)!r}, not {now.get(name)!r}"
+        for name in sorted(before.keys() | now.keys())
+        if name not in FREE and _differ(name, before.get(name), now.get(name))
+    ]
+
+
+def _differ(name: str, old: Any, new: Any) -> bool:
+    if hasattr(old, "get_params"):  # whose parameters are among those that are compared
+        return type(old) is not type(new)
+    if name.rpartition("__")[2] == "random_state" and not (_is_seed(old) and _is_seed(new)):
+        return False  # a generator moves on with every fit: that of the checkpoint is kept
+    return bool(joblib.hash(old) != joblib.hash(new))
+
+
+def _is_seed(random_state: Any) -> bool:
+    return isinstance(random_state, int | np.integer)
+
+
+def _flat(state: TrainingState) -> tuple[dict[str, torch.Tensor], list[list[Any]]]:
+    """Return the arrays of a state by name, and what else the optimiser keeps."""
+    factor = torch.from_numpy(np.ascontiguousarray(state.sample_factor))
+    arrays = {"sample_factor": factor}
+    arrays |= {f"weights/{name}": tensor for name, tensor in state.weights.items()}
+    arrays |= {f"rng/{device}": generator for device, generator in state.rng.items()}
+    others: list[list[Any]] = []
+    for number, kept in state.optimizer.items():
+        for name, value in kept.items():
+            if isinstance(value, torch.Tensor):
+                arrays[f"optimizer/{number}/{name}"] = value
+            else:
+                others.append([number, name, value])
+    return {name: tensor.contiguous() for name, tensor in arrays.items()}, others
+
+
+def _unpacked(numbers: dict[str, Any], content: bytes, estimator: Any) -> TrainingState:
+    from safetensors.torch import load
+
+    arrays = load(content)
+    optimizer: dict[int, dict[str, Any]] = {}
+    for number, name, value in numbers["optimizer"]:
+        optimizer.setdefault(number, {})[name] = value
+    for name, tensor in _below("optimizer", arrays).items():
+        number, _, kept = name.partition("/")
+        optimizer.setdefault(int(number), {})[kept] = tensor
+    return TrainingState(
+        **{name: numbers[name] for name in PLAIN},
+        sample_factor=arrays["sample_factor"].numpy(),
+        weights=_below("weights", arrays),
+        best=estimator.net_.module_.state_dict(),
+        optimizer=optimizer,
+        rng=_below("rng", arrays),
+    )
+
+
+def _below(folder: str, arrays: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    start = f"{folder}/"
+    return {name[len(start) :]: arrays[name] for name in arrays if name.startswith(start)}

@@ -1,0 +1,347 @@
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import skestnet
+from skestnet import AdaptiveMLPRegressor
+from skestnet._batches import WeightedRows
+from skestnet.nn import WeightedHuberLoss
+
+pytest.importorskip("skops")
+pytest.importorskip("safetensors")
+
+EPOCHS = 3
+
+
+class KilledError(BaseException):
+    """Not an error that anything could catch by accident, as a kill is not."""
+
+
+@pytest.fixture
+def killed(monkeypatch):
+    """Run a fit that is killed in a step, counted over all steps of training."""
+
+    def run(est, X, y, step, **params):
+        fetch, steps = WeightedRows.__getitems__, []
+
+        def counting(rows, index):
+            steps.append(1)
+            if len(steps) == step:
+                raise KilledError
+            return fetch(rows, index)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(WeightedRows, "__getitems__", counting)
+            try:
+                est.fit(X, y, **params)
+            except KilledError:
+                return False
+        return True
+
+    return run
+
+
+def assert_same(est, other):
+    one, two = est.net_.module_.state_dict(), other.net_.module_.state_dict()
+    assert one.keys() == two.keys()
+    for name in one:
+        assert torch.equal(one[name], two[name]), name
+    for name in ("sample_weight_", "noise_scale_", "noise_correlation_", "label_mean_"):
+        assert_array_equal(getattr(est, name), getattr(other, name))
+    assert without_seconds(est) == without_seconds(other)
+    assert est._draw_seed == other._draw_seed
+
+
+def without_seconds(est):
+    return [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in est.history_]
+
+
+SETTINGS = {
+    "two stages": {"max_epochs": EPOCHS},
+    "early stopping": {"max_epochs": 6, "n_iter_no_change": 1, "lr": 0.05},
+    "one stage": {"max_epochs": EPOCHS, "weighter": None, "validation_fraction": 0.0},
+    "noise and augmentation": {
+        "max_epochs": EPOCHS,
+        "noise": "heteroscedastic",
+        "augment": 0.05,
+        "preprocess": make_pipeline(StandardScaler(), PCA(12, svd_solver="randomized")),
+    },
+    "other optimiser": {
+        "max_epochs": EPOCHS,
+        "net_params": {"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9},
+    },
+    "no seed": {"max_epochs": EPOCHS, "random_state": None},
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_a_killed_fit_goes_on_bit_by_bit(settings, lines, small_regressor, killed, tmp_path):
+    X, y = lines
+    est = small_regressor(**SETTINGS[settings])
+    seed_numpy(0)  # from which random_state=None draws
+    whole = clone(est).fit(X, y)
+    for step in range(4, 1000, 12):
+        file = tmp_path / f"{step}.ckpt"
+        seed_numpy(0)
+        if killed(clone(est).set_params(checkpoint=file), X, y, step):
+            break
+        seed_numpy(1 if file.exists() else 0)  # what was drawn is in the file
+        assert_same(clone(est).set_params(checkpoint=str(file)).fit(X, y), whole)
+        assert list(tmp_path.glob("*.tmp")) == []
+    assert step > 4
+
+
+def seed_numpy(seed):
+    np.random.seed(seed)  # noqa: NPY002
+
+
+def test_a_checkpoint_changes_nothing_and_a_finished_one_is_not_trained_again(
+    lines, small_regressor, tmp_path, monkeypatch
+):
+    X, y = lines
+    whole = small_regressor().fit(X, y)
+    kept = small_regressor(checkpoint=tmp_path / "a.ckpt").fit(X, y)
+    assert_same(kept, whole)
+    monkeypatch.setattr(WeightedHuberLoss, "forward", None)  # nothing is trained any more
+    again = small_regressor(checkpoint=tmp_path / "a.ckpt").fit(X[::-1], y[::-1])
+    assert_array_equal(again.predict(X), whole.predict(X))
+    assert_array_equal(again.sample_weight_, whole.sample_weight_[::-1])
+    assert_array_equal(again.predict(X, return_std=True)[1], whole.predict(X, return_std=True)[1])
+    assert again.checkpoint == tmp_path / "a.ckpt"
+
+
+@pytest.mark.parametrize("routing", [False, True])
+def test_in_a_pipeline(routing, lines, small_regressor, killed, tmp_path):
+    X, y = lines
+    whole = small_regressor().fit(StandardScaler().fit_transform(X), y)
+    est = make_pipeline(StandardScaler(), small_regressor(checkpoint=tmp_path / "a.ckpt"))
+    with config_context(enable_metadata_routing=routing):
+        if routing:
+            est[-1].set_fit_request(sample_weight=True)
+        assert not killed(est, X, y, 6)
+        assert_same(clone(est).fit(X, y)[-1], whole)
+
+
+def test_an_mlp_goes_on_too(lines, killed, tmp_path):
+    X, y = lines
+    est = AdaptiveMLPRegressor(hidden_layer_sizes=(4,), max_epochs=2, random_state=0)
+    whole = clone(est).fit(X, y)
+    est.set_params(checkpoint=tmp_path / "a.ckpt")
+    assert not killed(est, X, y, 6)
+    assert_same(clone(est).fit(X, y), whole)
+
+
+def test_a_checkpoint_predicts_at_any_time(lines, small_regressor, killed, tmp_path):
+    X, y = lines
+    file = tmp_path / "a.ckpt"
+    est = small_regressor(max_epochs=5, checkpoint=file)
+    n_batches = 5  # 36 of 40 rows in batches of 8, and their validation in one
+    assert not killed(est, X, y, (n_batches + 1) * 3 + 1)
+    loaded = skestnet.load(file)
+    assert loaded.n_iter_ == 3
+    assert loaded.checkpoint is None
+    assert np.isfinite(loaded.predict(X)).all()
+    assert loaded.predict_dist(X).std().min() > 0
+    # The best weights so far are those of a fit that has no more epochs than that to choose from.
+    best = min(loaded.history_, key=lambda epoch: epoch["valid_loss"])
+    labels = (y - loaded.label_mean_) / loaded.label_scale_
+    net = loaded.net_.module_.eval()
+    with torch.no_grad():
+        out = net(torch.tensor(X)).numpy()
+    valid = valid_rows(loaded, X, y)
+    loss = torch.nn.functional.huber_loss(torch.tensor(out[valid]), torch.tensor(labels[valid]))
+    assert float(loss) == pytest.approx(best["valid_loss"], rel=1e-4)
+
+
+def valid_rows(est, X, y):
+    """Find what was set aside, from the generator that the estimator keeps."""
+    from copy import deepcopy
+
+    from skestnet._network import _split
+    from skestnet._rows import canonical_rows
+
+    rows = canonical_rows(X, y, np.ones(len(X)))
+    return rows.source[_split(len(rows.source), 0.1, deepcopy(est._split_rng))[1]]
+
+
+def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(lines, small_regressor, tmp_path, monkeypatch):
+    X, y = lines
+    whole = small_regressor(max_epochs=EPOCHS).fit(X, y)
+    fetch, calls = WeightedRows.__getitems__, []
+
+    def interrupted(rows, index):
+        calls.append(1)
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        return fetch(rows, index)
+
+    monkeypatch.setattr(WeightedRows, "__getitems__", interrupted)
+    est = small_regressor(max_epochs=EPOCHS, checkpoint=tmp_path / "a.ckpt")
+    with pytest.warns(ConvergenceWarning, match=r"Interrupted in epoch 2 .*checkpoint"):
+        est.fit(X, y)
+    assert est.n_iter_ == 1
+    assert_same(est.fit(X, y), whole)
+
+
+# ---- What does not go on ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"lr": 0.001}, r"lr=0.003, not 0.001"),
+        ({"max_epochs": 9}, r"max_epochs=2, not 9"),
+        ({"augment": 0.1}, r"augment=None, not 0.1"),
+        ({"random_state": 1}, r"random_state=0, not 1"),
+        ({"preprocess": StandardScaler()}, r"preprocess=None, not StandardScaler\(\)"),
+        ({"weighter": None, "depth": 14}, r"depth=12, not 14; weighter='adaptive', not None"),
+    ],
+)
+def test_changed_parameters_are_named(changed, message, lines, small_regressor, tmp_path):
+    file = tmp_path / "a.ckpt"
+    est = small_regressor(checkpoint=file).fit(*lines)
+    before = file.read_bytes()
+    with pytest.raises(ValueError, match=message):
+        clone(est).set_params(**changed).fit(*lines)
+    assert file.read_bytes() == before
+
+
+def test_parameters_inside_are_named(lines, small_regressor, tmp_path):
+    params = {"preprocess": StandardScaler(), "checkpoint": tmp_path / "a.ckpt"}
+    est = small_regressor(**params).fit(*lines)
+    est.set_params(preprocess__with_std=False)
+    with pytest.raises(ValueError, match="preprocess__with_std=True, not False"):
+        est.fit(*lines)
+
+
+def test_what_only_predictions_look_at_may_change(lines, small_regressor, tmp_path):
+    est = small_regressor(checkpoint=tmp_path / "a.ckpt").fit(*lines)
+    other = clone(est).set_params(n_draws=7, verbose=0, device="auto").fit(*lines)
+    assert other.predict_dist(lines[0]).loc.shape[1] == 7
+
+
+def test_other_data_are_noticed(lines, small_regressor, tmp_path):
+    X, y = lines
+    est = small_regressor(checkpoint=tmp_path / "a.ckpt").fit(X, y)
+    for other in ((X + 1, y), (X, y + 1), (X[1:], y[1:])):
+        with pytest.raises(ValueError, match="other data"):
+            clone(est).fit(*other)
+    with pytest.raises(ValueError, match="other data"):
+        clone(est).fit(X, y, sample_weight=np.arange(1, len(X) + 1))
+    mlp = AdaptiveMLPRegressor(max_epochs=1, checkpoint=tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match="of a fit with EstNetRegressor, not AdaptiveMLPRegressor"):
+        mlp.fit(X, y)
+
+
+def test_fits_of_a_search_cannot_share_a_checkpoint(lines, small_regressor, tmp_path):
+    est = small_regressor(checkpoint=tmp_path / "a.ckpt")
+    search = GridSearchCV(est, {"lr": [0.001, 0.002]}, cv=2, error_score="raise", scoring="r2")
+    with pytest.raises(ValueError, match=r"other data.*search or a cross-validation cannot share"):
+        search.fit(*lines)
+
+
+def test_a_file_of_another_kind_is_left_alone(lines, small_regressor, tmp_path):
+    skestnet.save(small_regressor().fit(*lines), tmp_path / "model.skestnet")
+    (tmp_path / "text").write_text("important")
+    pickled = pickle.dumps({"a": 1})
+    (tmp_path / "pickle").write_bytes(pickled)
+    cut = small_regressor(checkpoint=tmp_path / "cut").fit(*lines).checkpoint
+    cut.write_bytes(cut.read_bytes()[:-1])
+    for name, message in {
+        "model.skestnet": "it is no checkpoint, but a model",
+        "text": "not a file of skestnet.save",
+        "pickle": "not a file of skestnet.save",
+        "cut": "digest does not match",
+    }.items():
+        before = (tmp_path / name).read_bytes()
+        with pytest.raises(ValueError, match=message):
+            small_regressor(checkpoint=tmp_path / name).fit(*lines)
+        assert (tmp_path / name).read_bytes() == before
+
+
+def test_bad_values(lines, small_regressor, tmp_path):
+    with pytest.raises(ValueError, match="checkpoint=3: expected the name of a file"):
+        small_regressor(checkpoint=3).fit(*lines)
+    with pytest.raises(ValueError, match="there is no folder"):
+        small_regressor(checkpoint=tmp_path / "no" / "a").fit(*lines)
+    est = small_regressor(augment=lambda X, rng: X, checkpoint=tmp_path / "a")  # noqa: ARG005
+    with pytest.raises(TypeError, match=r"Cannot save the training: estimator\.augment is a"):
+        est.fit(*lines)
+    est = small_regressor(warm_start=True).fit(*lines).set_params(checkpoint=tmp_path / "a")
+    with pytest.raises(ValueError, match="set one of them only"):
+        est.fit(*lines)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leftovers_of_a_killed_write_are_removed(lines, small_regressor, tmp_path):
+    (tmp_path / ".a.ckpt.0123.tmp").write_bytes(b"half")
+    (tmp_path / ".b.ckpt.0123.tmp").write_bytes(b"another's")
+    small_regressor(checkpoint=tmp_path / "a.ckpt").fit(*lines)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.ckpt.0123.tmp", "a.ckpt"]
+
+
+def test_a_saved_estimator_has_no_checkpoint(lines, small_regressor, tmp_path):
+    est = small_regressor(checkpoint=tmp_path / "a.ckpt").fit(*lines)
+    skestnet.save(make_pipeline(est), tmp_path / "model.skestnet")
+    assert skestnet.load(tmp_path / "model.skestnet")[0].checkpoint is None
+    assert est.checkpoint == tmp_path / "a.ckpt"
+
+
+# ---- Real kills -------------------------------------------------------------------------------
+
+TRAIN = """
+import sys, numpy as np, skestnet
+X, y = np.load("X.npy"), np.load("y.npy")
+est = skestnet.EstNetRegressor(width=2, max_epochs=6, batch_size=8, n_iter_no_change=3,
+                               random_state=0, device="cpu", checkpoint=sys.argv[1])
+skestnet.save(est.fit(X, y), sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+def test_thirty_kills_of_processes(lines, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("X.npy", lines[0])
+    np.save("y.npy", lines[1])
+
+    def start(k):
+        return subprocess.Popen([sys.executable, "-c", TRAIN, f"{k}.ckpt", f"{k}.skestnet"])
+
+    begun = time.monotonic()
+    assert start("whole").wait() == 0
+    seconds = time.monotonic() - begun
+    whole = skestnet.load("whole.skestnet")
+    random.seed(0)
+    n_kills = k = 0
+    while n_kills < 30:
+        child = start(k)
+        time.sleep(random.uniform(0.6, 1.1) * seconds)
+        if child.poll() is None:
+            child.send_signal(signal.SIGKILL)
+            n_kills += 1
+        child.wait()
+        if os.path.exists(f"{k}.skestnet"):
+            assert_same(skestnet.load(f"{k}.skestnet"), whole)
+            k += 1
+        elif os.path.exists(f"{k}.ckpt"):
+            skestnet.load(f"{k}.ckpt").predict(lines[0])
+    assert start(k).wait() == 0
+    assert_same(skestnet.load(f"{k}.skestnet"), whole)
+    assert k > 0
+    assert not list(tmp_path.glob("*.tmp"))
