@@ -65,6 +65,7 @@ class Slow(BayesianRidge):
     """A model that is worth interrupting."""
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
+        """Predict after a while."""
         time.sleep(0.005)
         return super().predict(X, return_std=return_std)
 

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-# Rows in a batch of predictions: small enough that padding a single spectrum to it is cheap.
-PREDICT_BATCH = 32
+# Bytes that the largest feature map of a batch of predictions may take: on a processor about what
+# stays in its cache, so that more rows at once would not be faster.
+MAP_BYTES = {"cpu": 2**22, "cuda": 2**27}
+MOST_ROWS = {"cpu": 2**8, "cuda": 2**12}
 
 FloatArray = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -136,14 +138,14 @@ def map_features(
     """
     net.module_.eval()
     results = []
-    for rows, batch in padded_batches(X, net.device, index):
+    for rows, batch in padded_batches(X, net, index):
         features = getattr(net.module_, method)(batch)
         results.append(fn(features.double())[: rows.stop - rows.start].cpu().numpy())
     return np.concatenate(results)
 
 
 def padded_batches(
-    X: NDArray[np.float32], device: Any, index: Rows | None = None
+    X: NDArray[np.float32], net: Any, index: Rows | None = None
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield which rows (of `index`), and a tensor that begins with them.
 
@@ -151,8 +153,20 @@ def padded_batches(
     not depend on how many rows were asked for, nor on their neighbours.
     """
     n_rows = len(X) if index is None else len(index)
-    for start in range(0, n_rows, PREDICT_BATCH):
-        rows = slice(start, min(start + PREDICT_BATCH, n_rows))
-        batch = np.zeros((PREDICT_BATCH, X.shape[1]), dtype=np.float32)
+    size = rows_at_once(net.module_, X.shape[1], str(net.device))
+    for start in range(0, n_rows, size):
+        rows = slice(start, min(start + size, n_rows))
+        batch = np.zeros((size, X.shape[1]), dtype=np.float32)
         batch[: rows.stop - start] = X[rows] if index is None else X[index[rows]]
-        yield rows, torch.from_numpy(batch).to(device)
+        yield rows, torch.from_numpy(batch).to(net.device)
+
+
+def rows_at_once(module: Any, n_pixels: int, device: str) -> int:
+    """Return how many spectra a network predicts from together, a power of two.
+
+    It depends on the sizes of the network alone, not on what memory is free: results must not.
+    """
+    kind = "cuda" if device.startswith("cuda") else "cpu"
+    largest = getattr(module, "n_largest", 64 * n_pixels)
+    fitting = max(1, MAP_BYTES[kind] // (4 * largest))
+    return int(min(MOST_ROWS[kind], 2 ** (fitting.bit_length() - 1)))

@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils import check_consistent_length, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from skestnet._augment import Augment, Preparation, check_augment, nan_explained
 from skestnet._batches import WeightedRows, map_features
+from skestnet._disk_rows import DiskRows, is_on_disk
 from skestnet._distribution import PredictiveDistribution
 from skestnet._labels import LabelScale
 from skestnet._noise import NOISES, correlation_of, noise_factor
@@ -54,6 +55,8 @@ PARAMETER_LIMITS: dict[str, tuple[type, dict[str, Any]]] = {
     "n_draws": (Integral, {"min_val": 1}),
 }
 
+# Batch normalisation needs two samples.
+FEWEST = 2
 # Validation samples below which the noise is measured on all samples.
 FEWEST_ASIDE = 20
 # Samples on which it is measured for a checkpoint, which must not take long.
@@ -120,7 +123,8 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_pixels)
-            Spectra on a common grid, of order one.
+            Spectra on a common grid, of order one. Neither a float32 memmap nor an array of Zarr or
+            HDF5 is copied to memory as a whole, unless there is `preprocess` or `augment`.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Labels, in any units.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -156,18 +160,7 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
         weighter, augment = self._check_params()
         warm = self.warm_start and hasattr(self, "net_")
         checkpoint = self._open_checkpoint(warm)
-        with nan_explained():
-            flux, target = validate_data(
-                self,
-                X,
-                y,
-                dtype=np.float32,
-                ensure_all_finite=self._finite(),
-                multi_output=True,
-                y_numeric=True,
-                ensure_min_samples=2,
-                reset=not warm,
-            )
+        flux, target = self._check_training_data(X, y, reset=not warm)
         labels = target.reshape(len(target), -1).astype(np.float64)
         rows = canonical_rows(flux, labels, check_weight(sample_weight, flux))
         # An earlier fit, whose network this one goes on from.
@@ -538,10 +531,38 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
     def _check_flux(self, X: ArrayLike) -> NDArray[np.float32]:
         check_is_fitted(self, "net_")
         with nan_explained():
-            flux = validate_data(
-                self, X, dtype=np.float32, ensure_all_finite=self._finite(), reset=False
-            )
-        return Preparation(None, self.preprocess_)(flux)
+            if is_on_disk(X):
+                flux: Any = self._check_on_disk(X, reset=False)
+            else:
+                flux = validate_data(
+                    self, X, dtype=np.float32, ensure_all_finite=self._finite(), reset=False
+                )
+        if self.preprocess_ is None:
+            return flux
+        return Preparation(None, self.preprocess_)(flux[:])
+
+    def _check_training_data(self, X: Any, y: Any, reset: bool) -> tuple[Any, NDArray[Any]]:
+        limits: dict[str, Any] = {"y_numeric": True, "multi_output": True, "reset": reset}
+        with nan_explained():
+            if is_on_disk(X):
+                flux = self._check_on_disk(X, reset)
+                target = validate_data(self, X="no_validation", y=y, **limits)
+                check_consistent_length(flux, target)
+                if len(flux) < FEWEST:
+                    raise ValueError(
+                        f"Found array with {len(flux)} sample(s) while a minimum of {FEWEST} is "
+                        "required."
+                    )
+                return flux, target
+            limits |= {"ensure_min_samples": FEWEST, "ensure_all_finite": self._finite()}
+            flux, target = validate_data(self, X, y, dtype=np.float32, **limits)
+            return flux, target
+
+    def _check_on_disk(self, X: Any, reset: bool) -> DiskRows:
+        validate_data(self, X, skip_check_array=True, reset=reset)
+        flux = DiskRows(X)
+        flux.check_finite(allow_nan=self.preprocess is not None)
+        return flux
 
     def _finite(self) -> bool | str:
         """Tell `validate_data` whether NaN may pass."""

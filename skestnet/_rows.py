@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+# Numbers looked at together: a few megabytes, never a copy of X.
+BLOCK = 2**20
+
 
 class CanonicalRows(NamedTuple):
     """Which rows to train on.
@@ -69,7 +72,7 @@ def _hash_rows(X: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[np.uint64]:
     factors = np.random.default_rng(0).integers(2**63, size=n_words, dtype=np.uint64)
     factors = 2 * factors + np.uint64(1)
     hashes = np.empty(len(rows), dtype=np.uint64)
-    step = max(1, 2**20 // X.shape[1])  # a few megabytes at a time, never a copy of X
+    step = max(1, BLOCK // X.shape[1])
     for start in range(0, len(rows), step):
         # Adding 0 turns -0.0 into 0.0, which is equal and has to hash equally.
         block = np.ascontiguousarray(X[rows[start : start + step]], dtype) + dtype.type(0)

@@ -1,10 +1,4 @@
-import os
 import pickle
-import random
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -301,47 +295,3 @@ def test_a_saved_estimator_has_no_checkpoint(lines, small_regressor, tmp_path):
     skestnet.save(make_pipeline(est), tmp_path / "model.skestnet")
     assert skestnet.load(tmp_path / "model.skestnet")[0].checkpoint is None
     assert est.checkpoint == tmp_path / "a.ckpt"
-
-
-# ---- Real kills -------------------------------------------------------------------------------
-
-TRAIN = """
-import sys, numpy as np, skestnet
-X, y = np.load("X.npy"), np.load("y.npy")
-est = skestnet.EstNetRegressor(width=2, max_epochs=6, batch_size=8, n_iter_no_change=3,
-                               random_state=0, device="cpu", checkpoint=sys.argv[1])
-skestnet.save(est.fit(X, y), sys.argv[2])
-"""
-
-
-@pytest.mark.slow
-def test_thirty_kills_of_processes(lines, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    np.save("X.npy", lines[0])
-    np.save("y.npy", lines[1])
-
-    def start(k):
-        return subprocess.Popen([sys.executable, "-c", TRAIN, f"{k}.ckpt", f"{k}.skestnet"])
-
-    begun = time.monotonic()
-    assert start("whole").wait() == 0
-    seconds = time.monotonic() - begun
-    whole = skestnet.load("whole.skestnet")
-    random.seed(0)
-    n_kills = k = 0
-    while n_kills < 30:
-        child = start(k)
-        time.sleep(random.uniform(0.6, 1.1) * seconds)
-        if child.poll() is None:
-            child.send_signal(signal.SIGKILL)
-            n_kills += 1
-        child.wait()
-        if os.path.exists(f"{k}.skestnet"):
-            assert_same(skestnet.load(f"{k}.skestnet"), whole)
-            k += 1
-        elif os.path.exists(f"{k}.ckpt"):
-            skestnet.load(f"{k}.ckpt").predict(lines[0])
-    assert start(k).wait() == 0
-    assert_same(skestnet.load(f"{k}.skestnet"), whole)
-    assert k > 0
-    assert not list(tmp_path.glob("*.tmp"))

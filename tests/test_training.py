@@ -10,6 +10,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 
 import skestnet._training
+import skestnet.nn
 from skestnet._batches import EvenBatches, WeightedRows, map_features
 from skestnet._callbacks import LearningRateDecay
 from skestnet._training import progress_bar, resolve_device, seeded
@@ -281,6 +282,88 @@ def test_a_diverged_network_is_not_a_fitted_one(lines, small_regressor):
     # The remedy of the message, on the same estimator.
     est.set_params(lr=0.003, max_epochs=2).fit(X, y)
     assert np.isfinite(est.predict(X)).all()
+
+
+def test_a_network_that_diverges_late_keeps_its_best_weights(lines, small_regressor, monkeypatch):
+    X, y = lines
+    params = {"batch_size": 10, "validation_fraction": 0, "max_epochs": 4, "weighter": None}
+    forward, calls = WeightedHuberLoss.forward, []
+
+    def diverging(self, y_pred, target):
+        calls.append(1)
+        factor = np.nan if len(calls) == 11 else 1.0  # three batches an epoch: the fourth
+        return forward(self, y_pred, target) * factor
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WeightedHuberLoss, "forward", diverging)
+        est = small_regressor(**params)
+        with pytest.raises(FloatingPointError, match=r"in epoch 4 .*best weights of the 3 epochs"):
+            est.fit(X, y)
+    assert est.n_iter_ == 3
+    assert len(est.history_) == 3
+    assert np.isfinite(est.predict(X)).all()
+    # The weights are those of a fit that Ctrl-C ends in the same epoch.
+    stop = Interrupt(4, "batch_end")
+    other = small_regressor(**params, net_params={"callbacks": [stop]})
+    with pytest.warns(ConvergenceWarning):
+        other.fit(X, y)
+    assert_array_equal(est.predict(X), other.predict(X))
+
+
+# A GPU without memory
+
+
+@pytest.fixture
+def small_memory(monkeypatch):
+    """Let the network fail as a GPU does, for batches above a size, from a call on."""
+
+    def limit(largest, since=0):
+        forward, calls = skestnet.nn.EstNet.forward, []
+
+        def limited(net, x):
+            calls.append(len(x))
+            if len(x) > largest and len(calls) > since:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate a lot.")
+            return forward(net, x)
+
+        monkeypatch.setattr(skestnet.nn.EstNet, "forward", limited)
+
+    return limit
+
+
+def test_a_gpu_without_memory_halves_the_batch(lines, small_regressor, small_memory):
+    X, y = lines
+    expected = small_regressor(batch_size=6).fit(X, y).predict(X)
+    small_memory(largest=6)
+    est = small_regressor(batch_size=24)
+    with pytest.warns(UserWarning, match=r"batches of (24|12) spectra \(CUDA out of memory\)") as log:
+        est.fit(X, y)
+    assert [str(w.message).split()[-1] for w in log] == ["batch_size=12.", "batch_size=6."]
+    assert_array_equal(est.predict(X), expected)  # as if they had been as small from the start
+    assert est.batch_size == 24
+    assert est.net_.batch_size == 6
+
+
+def test_the_epoch_is_repeated_where_memory_ends_late(lines, small_regressor, small_memory):
+    X, y = lines
+    params = {"batch_size": 10, "validation_fraction": 0, "weighter": None, "max_epochs": 3}
+    before = small_regressor(**params).fit(X, y).history_
+    small_memory(largest=6, since=4)  # three batches an epoch
+    est = small_regressor(**params)
+    with pytest.warns(UserWarning, match="batch_size=5"):
+        est.fit(X, y)
+    assert est.n_iter_ == 3
+    assert est.history_[0]["train_loss"] == before[0]["train_loss"]
+    assert est.history_[1]["train_loss"] != before[1]["train_loss"]
+
+
+def test_memory_for_no_batch_at_all(lines, small_regressor, small_memory):
+    small_memory(largest=1)
+    with (
+        pytest.warns(UserWarning, match="batch_size=2"),
+        pytest.raises(torch.cuda.OutOfMemoryError),
+    ):
+        small_regressor(batch_size=4).fit(*lines)
 
 
 # Ctrl-C

@@ -111,7 +111,7 @@ def feature_maps(fitted: Any, X: ArrayLike) -> FeatureMaps:
         )
     results = [
         [after.cpu().numpy()[: rows.stop - rows.start] for after in _modules_in_turn(net, batch)]
-        for rows, batch in padded_batches(flux, model.net_.device)
+        for rows, batch in padded_batches(flux, model.net_)
     ]
     return FeatureMaps(*(np.concatenate(parts) for parts in zip(*results, strict=True)))
 

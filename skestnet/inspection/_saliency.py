@@ -115,7 +115,7 @@ def _gradients(model: TwoStageRegressor, flux: Flux) -> FloatArray:
             # inside, as here, they do the same in both modes.
             part.train()
     gradients = np.empty((*flux.shape, n_outputs))
-    for rows, batch in padded_batches(flux, model.net_.device):
+    for rows, batch in padded_batches(flux, model.net_):
         gradients[rows] = _gradients_of_batch(module, batch, n_outputs)[: rows.stop - rows.start]
     gradients *= model.label_scale_
     return gradients[..., 0] if model._y_ndim == 1 else gradients

@@ -76,6 +76,7 @@ class EstNet(nn.Module):
     ) -> None:
         super().__init__()
         length = -(-n_pixels // 2**N_STAGES)  # every halving rounds up
+        self.n_largest = width * n_pixels  # numbers in the largest feature map of a spectrum
         self.input = InputModule(width)
         self.prse = PRSEModule(width, _blocks_per_stage(depth, blocks), reduction)
         self.gru = GRUModule(length)

@@ -47,6 +47,7 @@ class MLP(nn.Module):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
+        self.n_largest = max((n_pixels, *hidden))  # numbers in the largest layer of a spectrum
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise((n_pixels, *hidden)):
             layers += [nn.Linear(n_in, n_out), nn.PReLU()]

@@ -97,6 +97,11 @@ class WithNoise(nn.Module):
         self.noise = NoiseHead(self.output.linear.in_features, n_outputs)
 
     @property
+    def n_largest(self) -> int:
+        """Numbers in the largest feature map of a spectrum."""
+        return int(self.network.n_largest)
+
+    @property
     def output(self) -> Any:
         """The network's output module."""
         return self.network.output
