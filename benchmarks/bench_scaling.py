@@ -75,7 +75,7 @@ AXES = {
     "depth": Axis("depth (convolutions)", (12, 20, 34, 66)),
     "draws": Axis("draws of predict_dist", (50, 100, 200, 400, 800, 1600)),
 }
-REPEATS = 5
+REPEATS = 3
 
 
 class Fixed(NamedTuple):

@@ -30,11 +30,6 @@ def _run(script, *arguments):
     return done.stdout
 
 
-def test_predict_dist():
-    output = _run("bench_predict_dist.py", "--quick")
-    assert "ratio_median" in output
-
-
 def test_seeds():
     output = _run("bench_seeds.py", "--quick")
     assert output.count("EstNet") == 2

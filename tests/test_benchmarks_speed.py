@@ -49,6 +49,37 @@ def test_scaling():
     assert [output.count(word) for word in words] == [1, 1, 2, 1]
 
 
+@pytest.mark.slow
+def test_survey():
+    pytest.importorskip("skops")
+    pytest.importorskip("distributed")
+    output = _run("bench_survey.py")
+    assert "predict_survey" in output
+    assert output.count("Dask") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="forks, and memory from /proc")
+def test_faults():
+    pytest.importorskip("skops")
+    output = _run("bench_faults.py")
+    tables = [block.split("\n")[1].split() for block in output.split("part ")[1:]]
+    training, survey, soak = tables
+    for part, kills, runs, _, identical, left in (training, survey):
+        assert (part, kills, left) == (part, "5", "0")
+        assert runs == identical != "0"
+    assert soak[:2] == ["soak", "40"]
+    assert soak[-2:] == ["0", "0"]
+
+
+def test_growth_of_a_line():
+    from bench_faults import growth
+
+    slope, error = growth(np.arange(100) * 0.5 + 3)
+    assert slope == pytest.approx(0.5)
+    assert error == pytest.approx(0, abs=1e-9)
+
+
 def test_bare_loop_does_the_work_of_a_fit():
     from _speed import bare_training, one_stage, spectra
 

@@ -336,7 +336,9 @@ def test_a_gpu_without_memory_halves_the_batch(lines, small_regressor, small_mem
     expected = small_regressor(batch_size=6).fit(X, y).predict(X)
     small_memory(largest=6)
     est = small_regressor(batch_size=24)
-    with pytest.warns(UserWarning, match=r"batches of (24|12) spectra \(CUDA out of memory\)") as log:
+    with pytest.warns(
+        UserWarning, match=r"batches of (24|12) spectra \(CUDA out of memory\)"
+    ) as log:
         est.fit(X, y)
     assert [str(w.message).split()[-1] for w in log] == ["batch_size=12.", "batch_size=6."]
     assert_array_equal(est.predict(X), expected)  # as if they had been as small from the start
