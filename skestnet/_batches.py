@@ -145,7 +145,7 @@ def map_features(
 
 
 def padded_batches(
-    X: NDArray[np.float32], net: Any, index: Rows | None = None
+    X: NDArray[np.float32], net: Any, index: Rows | None = None, size: int | None = None
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield which rows (of `index`), and a tensor that begins with them.
 
@@ -153,7 +153,7 @@ def padded_batches(
     not depend on how many rows were asked for, nor on their neighbours.
     """
     n_rows = len(X) if index is None else len(index)
-    size = rows_at_once(net.module_, X.shape[1], str(net.device))
+    size = size or rows_at_once(net.module_, X.shape[1], str(net.device))
     for start in range(0, n_rows, size):
         rows = slice(start, min(start + size, n_rows))
         batch = np.zeros((size, X.shape[1]), dtype=np.float32)

@@ -98,8 +98,9 @@ class EstNetRegressor(TwoStageRegressor):
         File that keeps the training after every epoch, so that nothing is lost when it is killed:
         a `fit` with the same data and parameters goes on from there, and gives the same network bit
         by bit. A finished one is not trained again. :func:`~skestnet.load` reads the file, for
-        predictions with the best weights so far. Needs the extra ``save``. Each fit of a search
-        would need a file of its own.
+        predictions with the best weights so far. Needs the extra ``save``, and goes with
+        neither ``warm_start`` nor with what fits more than once, such as a search: each fit needs a
+        file of its own.
     device : str, default="auto"
         Where to compute: "cpu", "cuda", "cuda:1". "auto" takes a GPU where there is one.
     random_state : int, RandomState instance or None, default=None

@@ -141,6 +141,8 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
             If a parameter is out of its range, if `X` or `y` is not finite (NaN in `X` may pass
             with `preprocess`), if there are fewer than two samples, if weights are negative or
             all zero, or if the checkpoint is damaged or of another fit.
+        OSError
+            If the checkpoint cannot be read or written.
         ImportError
             If there is a `checkpoint` and skops or safetensors is not installed.
         TypeError
@@ -159,14 +161,14 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
         """
         weighter, augment = self._check_params()
         warm = self.warm_start and hasattr(self, "net_")
-        checkpoint = self._open_checkpoint(warm)
+        checkpoint = self._open_checkpoint()
         flux, target = self._check_training_data(X, y, reset=not warm)
         labels = target.reshape(len(target), -1).astype(np.float64)
         rows = canonical_rows(flux, labels, check_weight(sample_weight, flux))
         # An earlier fit, whose network this one goes on from.
         earlier, state = (self, None) if warm else (None, None)
         if checkpoint is not None:
-            earlier, state = checkpoint.read(rows_digest(flux, labels, rows))
+            earlier, state = checkpoint.read(rows_digest(labels, rows))
         draws = self._draw(len(rows.source), earlier, state)
         train, valid = _split(len(rows.source), self.validation_fraction, deepcopy(draws.split_rng))
         if warm:
@@ -399,14 +401,14 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
         if earlier is not None:
             # The samples that were set aside before, or they would have been trained on.
             split_rng = earlier._split_rng
-        if earlier is not None and state is not None:
-            seed, draw_seed = earlier._fit_seed, earlier._draw_seed
+            if state is not None:
+                seed, draw_seed = earlier._fit_seed, earlier._draw_seed
         return _Draws(split_rng, seed, draw_seed)
 
-    def _open_checkpoint(self, warm: bool) -> Any:
+    def _open_checkpoint(self) -> Any:
         if self.checkpoint is None:
             return None
-        if warm:
+        if self.warm_start:
             raise ValueError(
                 "warm_start=True goes on from this estimator's own network, and checkpoint from "
                 "that of a file: set one of them only."
@@ -441,16 +443,16 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
         if checkpoint is not None and outcome.finished and not (state and state.finished):
             self._keep(net, fit, checkpoint, TrainingState.at_the_end(net, outcome.weights))
         if outcome.error is not None:
+            anew = f" To begin anew, delete {self.checkpoint}." if checkpoint else ""
             raise FloatingPointError(
                 f"{outcome.error} The best weights of the {self.n_iter_} epochs before are kept: "
-                "this estimator predicts with them."
-            )
+                f"this estimator predicts with them.{anew}"
+            ) from outcome.error
         return self
 
     def _keep(self, net: Any, fit: _Fit, checkpoint: Any, state: TrainingState) -> None:
         """Write what can be predicted with so far, and all that it takes to go on."""
-        # Without what scikit-learn attaches while a pipeline or a search is running.
-        snapshot = type(self)(**self.get_params(deep=False))
+        snapshot = checkpoint.bare_copy(self)
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(self, name):
                 setattr(snapshot, name, getattr(self, name))

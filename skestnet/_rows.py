@@ -29,11 +29,14 @@ class CanonicalRows(NamedTuple):
         Weight of each, with mean 1.
     inverse : ndarray of shape (n_samples,)
         Position in `source` of each row's representative; -1 for rows of weight zero.
+    hashes : ndarray of shape (n_unique,)
+        Hash of each distinct row of `X`.
     """
 
     source: NDArray[np.intp]
     weight: NDArray[np.float64]
     inverse: NDArray[np.intp]
+    hashes: NDArray[np.uint64]
 
 
 def canonical_rows(
@@ -41,28 +44,24 @@ def canonical_rows(
 ) -> CanonicalRows:
     """Drop rows of weight zero, merge equal rows of `X` and `y`, and order by content."""
     kept = np.flatnonzero(weight)
-    order = kept[_sort_by_content(X, y, kept)]
-    new = np.r_[True, ~_same_as_previous(X, y, order)]
+    hashes = _hash_rows(X, kept)
+    # Ties between different rows are as good as impossible.
+    by_content = np.lexsort((*y[kept].T, hashes))
+    order, hashes = kept[by_content], hashes[by_content]
+    new = np.r_[True, ~_same_as_previous(X, y, order, hashes)]
     group = np.cumsum(new) - 1
     inverse = np.full(len(X), -1, dtype=np.intp)
     inverse[order] = group
     merged = np.bincount(group, weights=weight[order])
-    return CanonicalRows(order[new], merged / merged.mean(), inverse)
+    return CanonicalRows(order[new], merged / merged.mean(), inverse, hashes[new])
 
 
-def rows_digest(X: NDArray[Any], y: NDArray[np.float64], rows: CanonicalRows) -> str:
+def rows_digest(y: NDArray[np.float64], rows: CanonicalRows) -> str:
     """Return a digest of the distinct rows and their weights, whatever order they came in."""
     digest = hashlib.sha256()
-    for part in (_hash_rows(X, rows.source), y[rows.source], rows.weight):
+    for part in (rows.hashes, y[rows.source], rows.weight):
         digest.update(part.tobytes())
     return digest.hexdigest()
-
-
-def _sort_by_content(
-    X: NDArray[Any], y: NDArray[np.float64], kept: NDArray[np.intp]
-) -> NDArray[np.intp]:
-    """Sort by a hash of X and then by y; ties between different rows are as good as impossible."""
-    return np.lexsort((*y[kept].T, _hash_rows(X, kept)))
 
 
 def _hash_rows(X: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[np.uint64]:
@@ -81,10 +80,13 @@ def _hash_rows(X: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[np.uint64]:
 
 
 def _same_as_previous(
-    X: NDArray[Any], y: NDArray[np.float64], order: NDArray[np.intp]
+    X: NDArray[Any],
+    y: NDArray[np.float64],
+    order: NDArray[np.intp],
+    hashes: NDArray[np.uint64],
 ) -> NDArray[np.bool_]:
-    """Compare neighbours: by label first, whole spectra only where the labels agree."""
-    same = (y[order[1:]] == y[order[:-1]]).all(axis=1)
+    """Compare neighbours: whole spectra only where labels and hashes agree."""
+    same = (y[order[1:]] == y[order[:-1]]).all(axis=1) & (hashes[1:] == hashes[:-1])
     for i in np.flatnonzero(same):
         same[i] = np.array_equal(X[order[i + 1]], X[order[i]], equal_nan=True)
     return same

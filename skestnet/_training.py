@@ -153,7 +153,7 @@ def train_two_stages(
         try:
             weights = weigh()
         except KeyboardInterrupt:
-            _warn_interrupted(len(net.history), stage=1)
+            _warn_interrupted(len(net.history), 1, settings, stacklevel=5)
             return outcome._replace(finished=False)
         state = None
     return _train_stage(net, samples, train, valid, 2, weights, settings, state)
@@ -198,7 +198,7 @@ def _train_stage(
             _forget_cut_epochs(net)
             return Outcome(weights, finished=False, error=error)
     if not ended:
-        _warn_interrupted(len(net.history), stage)
+        _warn_interrupted(len(net.history), stage, settings, stacklevel=6)
         _forget_cut_epochs(net)
     return Outcome(weights, finished=ended)
 
@@ -208,12 +208,13 @@ def _forget_cut_epochs(net: NeuralNet) -> None:
     net.history[:] = [epoch for epoch in net.history if "stage" in epoch]
 
 
-def _warn_interrupted(epoch: int, stage: int) -> None:
+def _warn_interrupted(epoch: int, stage: int, settings: StageSettings, stacklevel: int) -> None:
+    way = "from them with warm_start=True" if settings.keep is None else "from its checkpoint"
     warnings.warn(
         f"Interrupted in epoch {epoch} (stage {stage}): the best weights so far are kept. Fit "
-        "again to go on from them with warm_start=True, or from the last epoch with checkpoint.",
+        f"again to go on {way}.",
         ConvergenceWarning,
-        stacklevel=6,
+        stacklevel=stacklevel,
     )
 
 
@@ -262,25 +263,28 @@ def _run(
 
 def _run_epoch(net: NeuralNet, train: WeightedRows, before: TrainingState) -> None:
     """Run an epoch; where the memory of a GPU is too small, again with half the batch size."""
+    while (reason := _without_memory(net, train)) is not None:
+        # Here, where the error no longer holds on to the memory.
+        torch.cuda.empty_cache()
+        warnings.warn(
+            f"The memory of the device is too small for batches of {net.batch_size} spectra "
+            f"({reason}): training goes on with batch_size={net.batch_size // 2}.",
+            stacklevel=7,
+        )
+        net.batch_size //= 2
+        before.restore(net)
+
+
+def _without_memory(net: NeuralNet, train: WeightedRows) -> str | None:
+    """Run an epoch; tell if there was no memory for it, but might be for smaller batches."""
     try:
         net.fit_loop(train, None, epochs=1)
     except torch.cuda.OutOfMemoryError as error:
-        if net.batch_size < 2 * SMALLEST_BATCH:
+        fixed = "iterator_train__batch_size" in vars(net)  # by net_params
+        if fixed or net.batch_size < 2 * SMALLEST_BATCH:
             raise
-        wanted = net.batch_size
-        net.batch_size = wanted // 2
-        reason = str(error).partition(".")[0]
-    else:
-        return
-    # Outside the except clause, where the error no longer holds on to the memory.
-    torch.cuda.empty_cache()
-    warnings.warn(
-        f"The memory of the device is too small for batches of {wanted} spectra ({reason}): "
-        f"training goes on with batch_size={net.batch_size}.",
-        stacklevel=7,
-    )
-    before.restore(net)
-    _run_epoch(net, train, before)
+        return str(error).partition(".")[0]
+    return None
 
 
 def _discard(text: str) -> None:

@@ -15,7 +15,8 @@ from sklearn.preprocessing import StandardScaler
 import skestnet
 from skestnet import AdaptiveMLPRegressor
 from skestnet._batches import WeightedRows
-from skestnet.nn import WeightedHuberLoss
+from skestnet._saving._checkpoint import Checkpoint
+from skestnet.nn import EstNet, WeightedHuberLoss
 
 pytest.importorskip("skops")
 pytest.importorskip("safetensors")
@@ -90,15 +91,30 @@ def test_a_killed_fit_goes_on_bit_by_bit(settings, lines, small_regressor, kille
     est = small_regressor(**SETTINGS[settings])
     seed_numpy(0)  # from which random_state=None draws
     whole = clone(est).fit(X, y)
-    for step in range(4, 1000, 12):
+    n_resumed = 0
+    for step in range(3, 1000, 8):  # an epoch has four batches, and one of validation
         file = tmp_path / f"{step}.ckpt"
         seed_numpy(0)
         if killed(clone(est).set_params(checkpoint=file), X, y, step):
             break
+        n_resumed += file.exists()
         seed_numpy(1 if file.exists() else 0)  # what was drawn is in the file
         assert_same(clone(est).set_params(checkpoint=str(file)).fit(X, y), whole)
         assert list(tmp_path.glob("*.tmp")) == []
-    assert step > 4
+    assert n_resumed > 0
+
+
+def test_a_fit_that_is_killed_again_and_again(lines, small_regressor, killed, tmp_path):
+    X, y = lines
+    generator = np.random.RandomState(3)
+    est = small_regressor(max_epochs=4, random_state=generator)
+    whole = clone(est).fit(X, y)
+    est.set_params(checkpoint=tmp_path / "a.ckpt")
+    n_runs = 1
+    while not killed(clone(est), X, y, 8):  # an epoch and a half
+        n_runs += 1
+    assert n_runs > 5
+    assert_same(clone(est).fit(X, y), whole)
 
 
 def seed_numpy(seed):
@@ -145,8 +161,7 @@ def test_a_checkpoint_predicts_at_any_time(lines, small_regressor, killed, tmp_p
     X, y = lines
     file = tmp_path / "a.ckpt"
     est = small_regressor(max_epochs=5, checkpoint=file)
-    n_batches = 5  # 36 of 40 rows in batches of 8, and their validation in one
-    assert not killed(est, X, y, (n_batches + 1) * 3 + 1)
+    assert not killed(est, X, y, 5 * 3 + 1)  # after three epochs
     loaded = skestnet.load(file)
     assert loaded.n_iter_ == 3
     assert loaded.checkpoint is None
@@ -193,6 +208,75 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(lines, small_regressor, tmp_pa
     assert_same(est.fit(X, y), whole)
 
 
+def test_ctrl_c_while_the_file_is_written(lines, small_regressor, tmp_path, monkeypatch):
+    X, y = lines
+    whole = small_regressor(max_epochs=EPOCHS).fit(X, y)
+    write, calls = Checkpoint.write, []
+
+    def interrupted(checkpoint, estimator, state):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        write(checkpoint, estimator, state)
+
+    monkeypatch.setattr(Checkpoint, "write", interrupted)
+    est = small_regressor(max_epochs=EPOCHS, checkpoint=tmp_path / "a.ckpt")
+    with pytest.warns(ConvergenceWarning, match="Fit again to go on from its checkpoint"):
+        est.fit(X, y)
+    kept = skestnet.load(tmp_path / "a.ckpt")
+    assert (est.n_iter_, kept.n_iter_) == (2, 1)
+    best = min((1, 2), key=lambda n: est.history_[n - 1]["valid_loss"])
+    if best == 1:
+        assert_array_equal(est.predict(X), kept.predict(X))
+    assert_same(est.fit(X, y), whole)
+
+
+def test_a_halved_batch_stays_halved(lines, small_regressor, tmp_path, monkeypatch):
+    X, y = lines
+    expected = small_regressor(batch_size=4, max_epochs=EPOCHS).fit(X, y)
+    forward, calls = EstNet.forward, []
+
+    def limited(net, x):
+        calls.append(1)
+        if len(x) > 4:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        if len(calls) == 20:
+            raise KilledError
+        return forward(net, x)
+
+    est = small_regressor(batch_size=8, max_epochs=EPOCHS, checkpoint=tmp_path / "a.ckpt")
+    with monkeypatch.context() as patch:
+        patch.setattr(EstNet, "forward", limited)
+        with pytest.warns(UserWarning, match="batch_size=4"), pytest.raises(KilledError):
+            est.fit(X, y)
+    resumed = est.fit(X, y)
+    assert resumed.net_.batch_size == 4
+    assert_array_equal(resumed.predict(X), expected.predict(X))
+
+
+def test_a_training_that_diverges_leaves_the_last_good_epoch(
+    lines, small_regressor, tmp_path, monkeypatch
+):
+    X, y = lines
+    forward = WeightedHuberLoss.forward
+
+    def diverging(self, y_pred, target):
+        return forward(self, y_pred, target) * (np.nan if len(calls) > 8 else 1)
+
+    calls = []
+    fetch = WeightedRows.__getitems__
+    monkeypatch.setattr(WeightedHuberLoss, "forward", diverging)
+    monkeypatch.setattr(
+        WeightedRows, "__getitems__", lambda rows, index: (calls.append(1), fetch(rows, index))[1]
+    )
+    est = small_regressor(checkpoint=tmp_path / "a.ckpt")
+    with pytest.raises(FloatingPointError, match=r"epoch 2 .*To begin anew, delete .*a\.ckpt"):
+        est.fit(X, y)
+    assert skestnet.load(tmp_path / "a.ckpt").n_iter_ == 1
+    with pytest.raises(FloatingPointError, match="epoch 2"):
+        est.fit(X, y)
+
+
 # ---- What does not go on ----------------------------------------------------------------------
 
 
@@ -203,6 +287,7 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(lines, small_regressor, tmp_pa
         ({"max_epochs": 9}, r"max_epochs=2, not 9"),
         ({"augment": 0.1}, r"augment=None, not 0.1"),
         ({"random_state": 1}, r"random_state=0, not 1"),
+        ({"random_state": None}, r"random_state=0, not None"),
         ({"preprocess": StandardScaler()}, r"preprocess=None, not StandardScaler\(\)"),
         ({"weighter": None, "depth": 14}, r"depth=12, not 14; weighter='adaptive', not None"),
     ],
@@ -246,8 +331,24 @@ def test_other_data_are_noticed(lines, small_regressor, tmp_path):
 def test_fits_of_a_search_cannot_share_a_checkpoint(lines, small_regressor, tmp_path):
     est = small_regressor(checkpoint=tmp_path / "a.ckpt")
     search = GridSearchCV(est, {"lr": [0.001, 0.002]}, cv=2, error_score="raise", scoring="r2")
-    with pytest.raises(ValueError, match=r"other data.*search or a cross-validation cannot share"):
+    with pytest.raises(ValueError, match=r"other data.*The fits of a search, .* cannot share"):
         search.fit(*lines)
+
+
+def test_two_fits_at_the_same_time_are_noticed(lines, small_regressor, tmp_path, monkeypatch):
+    write = Checkpoint.write
+    other = small_regressor(random_state=1, checkpoint=tmp_path / "a.ckpt")
+
+    def late(checkpoint, estimator, state):
+        if checkpoint.known is None:  # another one was there first
+            monkeypatch.setattr(Checkpoint, "write", write)
+            other.fit(*lines)
+        write(checkpoint, estimator, state)
+
+    monkeypatch.setattr(Checkpoint, "write", late)
+    with pytest.raises(ValueError, match=r"Another fit writes to the checkpoint .*search"):
+        small_regressor(checkpoint=tmp_path / "a.ckpt").fit(*lines)
+    assert_same(skestnet.load(tmp_path / "a.ckpt"), other)
 
 
 def test_a_file_of_another_kind_is_left_alone(lines, small_regressor, tmp_path):
@@ -277,17 +378,23 @@ def test_bad_values(lines, small_regressor, tmp_path):
     est = small_regressor(augment=lambda X, rng: X, checkpoint=tmp_path / "a")  # noqa: ARG005
     with pytest.raises(TypeError, match=r"Cannot save the training: estimator\.augment is a"):
         est.fit(*lines)
-    est = small_regressor(warm_start=True).fit(*lines).set_params(checkpoint=tmp_path / "a")
     with pytest.raises(ValueError, match="set one of them only"):
-        est.fit(*lines)
+        small_regressor(warm_start=True, checkpoint=tmp_path / "a").fit(*lines)
+    for unknown in ({"verbose": 1}, {"module": torch.nn.Linear}, {"callbacks": "disable"}):
+        est = small_regressor(net_params=unknown, checkpoint=tmp_path / "a")
+        with pytest.raises(TypeError, match="Cannot save the training: net_params has"):
+            est.fit(*lines)
+    with pytest.raises(OSError, match="Is a directory"):
+        small_regressor(checkpoint=tmp_path).fit(*lines)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_leftovers_of_a_killed_write_are_removed(lines, small_regressor, tmp_path):
-    (tmp_path / ".a.ckpt.0123.tmp").write_bytes(b"half")
-    (tmp_path / ".b.ckpt.0123.tmp").write_bytes(b"another's")
-    small_regressor(checkpoint=tmp_path / "a.ckpt").fit(*lines)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.ckpt.0123.tmp", "a.ckpt"]
+    half, others = f".a.{'0' * 32}.tmp", [f".a.ckpt.{'0' * 32}.tmp", f".b.{'0' * 32}.tmp"]
+    for name in (half, *others):
+        (tmp_path / name).write_bytes(b"half")
+    small_regressor(checkpoint=tmp_path / "a").fit(*lines)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*others, "a"]
 
 
 def test_a_saved_estimator_has_no_checkpoint(lines, small_regressor, tmp_path):

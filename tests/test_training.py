@@ -270,6 +270,18 @@ def test_divergence_in_the_second_stage(lines, small_regressor, monkeypatch):
         small_regressor().fit(*lines)
 
 
+def test_divergence_in_the_first_epoch_of_the_second_stage_keeps_the_first(
+    lines, small_regressor, monkeypatch
+):
+    X, y = lines
+    first = small_regressor(weighter=None).fit(X, y)
+    monkeypatch.setattr(WeightedRows, "reweighted", lambda rows, _: nan_like(rows))
+    est = small_regressor()
+    with pytest.raises(FloatingPointError, match="The best weights of the 2 epochs before"):
+        est.fit(X, y)
+    assert_array_equal(est.predict(X), first.predict(X))
+
+
 def nan_like(rows):
     return WeightedRows(rows.X, rows.y, rows.weight * np.nan, rows.index)
 

@@ -17,13 +17,19 @@ import torch
 from skestnet._network import TwoStageRegressor
 from skestnet._saving._container import remove_leftovers, unsealed, write_atomically
 from skestnet._saving._load import build, import_skops, loading
+from skestnet._saving._networks import check_net_params
 from skestnet._saving._save import packed, saving, seal
 from skestnet._training_state import TrainingState
 
 NUMBERS, ARRAYS = "training.json", "training.safetensors"
 PLAIN = ("stage", "n_epochs", "finished", "batch_size", "early_stopping", "history")
 # What may be another when a training goes on.
-FREE = {"checkpoint", "device", "n_draws", "verbose", "warm_start"}
+FREE = {"checkpoint", "device", "n_draws", "verbose"}
+SHARED = (
+    "(The fits of a search, a cross-validation or an ensemble cannot share one: each needs a file "
+    "of its own.)"
+)
+Stamp = tuple[int, int, int] | None
 
 
 class Checkpoint:
@@ -54,8 +60,26 @@ class Checkpoint:
         if not self.path.parent.is_dir():
             raise ValueError(f"checkpoint={str(path)!r}: there is no folder {self.path.parent}.")
         with saving("the training"):  # what cannot be saved is to fail before it
-            self.wanted = build(packed(type(regressor)(**regressor.get_params(deep=False))))
+            check_net_params(regressor.net_params)
+            self.wanted = build(packed(self.bare_copy(regressor)))
         self.digest = ""
+        self.known: Stamp = None
+
+    @staticmethod
+    def bare_copy(regressor: TwoStageRegressor) -> TwoStageRegressor:
+        """Return an unfitted one, without what scikit-learn attaches while a pipeline is running.
+
+        Parameters
+        ----------
+        regressor : TwoStageRegressor
+            With which parameters.
+
+        Returns
+        -------
+        TwoStageRegressor
+            Another one.
+        """
+        return type(regressor)(**regressor.get_params(deep=False))
 
     def read(self, digest: str) -> tuple[TwoStageRegressor, TrainingState] | tuple[None, None]:
         """Return what the file holds, None if there is none.
@@ -81,8 +105,9 @@ class Checkpoint:
         remove_leftovers(self.path)
         if not self.path.exists():
             return None, None
+        self.known, content = _stamp(self.path), self.path.read_bytes()
         with loading(self.path) as versions:
-            members, found = unsealed(self.path.read_bytes())
+            members, found = unsealed(content)
             versions.update(found)
             estimator = build(members)
             if NUMBERS not in members:
@@ -95,8 +120,7 @@ class Checkpoint:
         if different:
             raise ValueError(
                 f"The checkpoint {self.path} is of a fit with {'; '.join(different)}. To go on "
-                "from it, fit as before; to begin anew, delete it or name another file. (The fits "
-                "of a search or a cross-validation cannot share one.)"
+                f"from it, fit as before; to begin anew, delete it or name another file. {SHARED}"
             )
         return estimator, state
 
@@ -109,7 +133,14 @@ class Checkpoint:
             As fitted so far.
         state : TrainingState
             From which to go on.
+
+        Raises
+        ------
+        ValueError
+            If someone else has written it since.
         """
+        if _stamp(self.path) != self.known:
+            raise ValueError(f"Another fit writes to the checkpoint {self.path}, too. {SHARED}")
         numbers = {name: getattr(state, name) for name in PLAIN}
         arrays, optimizer = _flat(state)
         numbers |= {"data": self.digest, "optimizer": optimizer}
@@ -119,6 +150,16 @@ class Checkpoint:
         members[NUMBERS] = json.dumps(numbers, default=float).encode()
         members[ARRAYS] = save(arrays)
         write_atomically(self.path, seal(members))
+        self.known = _stamp(self.path)
+
+
+def _stamp(path: Path) -> Stamp:
+    """Return what changes whenever a file is replaced; None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def changes(old: TwoStageRegressor, new: TwoStageRegressor) -> list[str]:
@@ -136,7 +177,7 @@ def changes(old: TwoStageRegressor, new: TwoStageRegressor) -> list[str]:
 def _differ(name: str, old: Any, new: Any) -> bool:
     if hasattr(old, "get_params"):  # whose parameters are among those that are compared
         return type(old) is not type(new)
-    if name.rpartition("__")[2] == "random_state" and not (_is_seed(old) and _is_seed(new)):
+    if name.rpartition("__")[2] == "random_state" and not (_is_seed(old) or _is_seed(new)):
         return False  # a generator moves on with every fit: that of the checkpoint is kept
     return bool(joblib.hash(old) != joblib.hash(new))
 

@@ -158,5 +158,5 @@ def write_atomically(path: Path, content: bytes) -> None:
 def remove_leftovers(path: Path) -> None:
     """Remove what a process that was killed while it wrote a file has left beside it."""
     target = Path(os.path.realpath(path))
-    for leftover in target.parent.glob(TEMPORARY.format(glob.escape(target.name), "*")):
+    for leftover in target.parent.glob(TEMPORARY.format(glob.escape(target.name), "[0-9a-f]" * 32)):
         leftover.unlink(missing_ok=True)

@@ -48,7 +48,7 @@ def pack_network(regressor: TwoStageRegressor) -> tuple[bytes, bytes]:
     from safetensors.torch import save
 
     net = regressor.net_
-    _check_net_params(regressor.net_params)
+    check_net_params(regressor.net_params)
     head = isinstance(net.module_, WithNoise)
     network = net.module_.network if head else net.module_
     name = type(network).__name__
@@ -70,7 +70,14 @@ def _as_number(value: Any) -> Any:
     return value.item()
 
 
-def _check_net_params(net_params: Any) -> None:
+def check_net_params(net_params: Any) -> None:
+    """Refuse arguments of skorch that could not be saved.
+
+    Raises
+    ------
+    TypeError
+        If there are such.
+    """
     for name, value in (net_params or {}).items():
         plain = value is None or isinstance(value, Number | str | tuple | list)
         plain = plain or (isinstance(value, type) and issubclass(value, torch.optim.Optimizer))
@@ -98,7 +105,7 @@ def rebuild_network(regressor: TwoStageRegressor, architecture: bytes, weights: 
     if _shapes(expected) != _shapes(tensors):
         raise ValueError("a network's weights are not those of its architecture")
     device = _device(regressor.device)
-    _check_net_params(regressor.net_params)
+    check_net_params(regressor.net_params)
     head = module is WithNoise
     with seeded(0, device):
         net = build_net(

@@ -16,6 +16,8 @@ from skestnet.inspection._networks import Flux, module_copy, networks
 from skestnet.nn._dropout import dropout_moments
 
 FloatArray = NDArray[np.float64]
+# Gradients keep the feature maps of all layers, so that fewer spectra fit than in a prediction.
+ROWS = 16
 
 
 def saliency(fitted: Any, X: ArrayLike, *, signed: bool = False) -> FloatArray:
@@ -115,7 +117,7 @@ def _gradients(model: TwoStageRegressor, flux: Flux) -> FloatArray:
             # inside, as here, they do the same in both modes.
             part.train()
     gradients = np.empty((*flux.shape, n_outputs))
-    for rows, batch in padded_batches(flux, model.net_):
+    for rows, batch in padded_batches(flux, model.net_, size=ROWS):
         gradients[rows] = _gradients_of_batch(module, batch, n_outputs)[: rows.stop - rows.start]
     gradients *= model.label_scale_
     return gradients[..., 0] if model._y_ndim == 1 else gradients
