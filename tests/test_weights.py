@@ -493,7 +493,7 @@ def test_second_stage_uses_weights_of_the_first(
             gradients.append((y_pred, *target))
         return loss(self, y_pred, target)
 
-    def record_stage_1(net, samples, train, valid, weigh, settings):
+    def record_stage_1(net, samples, train, valid, weigh, settings, state):
         def first_weigh():
             batches.clear()  # those of stage 1
             gradients.clear()
@@ -502,7 +502,7 @@ def test_second_stage_uses_weights_of_the_first(
             splits.append((samples, train, valid))
             return weigh()
 
-        return train_stages(net, samples, train, valid, first_weigh, settings)
+        return train_stages(net, samples, train, valid, first_weigh, settings, state)
 
     monkeypatch.setattr(WeightedHuberLoss, "forward", record_batch)
     monkeypatch.setattr(skestnet._network, "train_two_stages", record_stage_1)
