@@ -80,6 +80,9 @@ def _check_attributes(found: Any) -> None:
 
 
 def _check_tree(tree: Tree) -> None:
+    # What its arrays are taken to hold, whatever they do.
+    if not 0 < tree.node_count == tree.capacity or (tree.n_classes != 1).any():
+        raise ValueError("a tree has not as many nodes or outputs as it says")
     nodes = tree.__getstate__()["nodes"]
     left, right = nodes["left_child"], nodes["right_child"]
     inner = left != -1
