@@ -16,6 +16,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 MAP_BYTES = {"cpu": 2**22, "cuda": 2**27}
 MOST_ROWS = {"cpu": 2**8, "cuda": 2**12}
 
+# Batch normalisation needs two rows.
+FEWEST_ROWS = 2
+
 FloatArray = NDArray[np.float64]
 Rows = NDArray[np.intp]
 Batch = tuple[Tensor, tuple[Tensor, Tensor]]
@@ -99,7 +102,7 @@ class EvenBatches(Sampler[list[int]]):
 
     def __init__(self, n_rows: int, batch_size: int, shuffle: bool) -> None:
         self.n_rows = n_rows
-        self.n_batches = max(1, min(-(-n_rows // batch_size), n_rows // 2))
+        self.n_batches = max(1, min(-(-n_rows // batch_size), n_rows // FEWEST_ROWS))
         self.shuffle = shuffle
 
     def __len__(self) -> int:

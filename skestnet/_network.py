@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from skestnet._augment import Augment, Preparation, check_augment, nan_explained
-from skestnet._batches import WeightedRows, map_features
+from skestnet._batches import FEWEST_ROWS, WeightedRows, map_features
 from skestnet._disk_rows import DiskRows, is_on_disk
 from skestnet._distribution import PredictiveDistribution
 from skestnet._labels import LabelScale
@@ -55,8 +55,6 @@ PARAMETER_LIMITS: dict[str, tuple[type, dict[str, Any]]] = {
     "n_draws": (Integral, {"min_val": 1}),
 }
 
-# Batch normalisation needs two samples.
-FEWEST = 2
 # Validation samples below which the noise is measured on all samples.
 FEWEST_ASIDE = 20
 # Samples on which it is measured for a checkpoint, which must not take long.
@@ -550,13 +548,13 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
                 flux = self._check_on_disk(X, reset)
                 target = validate_data(self, X="no_validation", y=y, **limits)
                 check_consistent_length(flux, target)
-                if len(flux) < FEWEST:
+                if len(flux) < FEWEST_ROWS:
                     raise ValueError(
-                        f"Found array with {len(flux)} sample(s) while a minimum of {FEWEST} is "
-                        "required."
+                        f"Found array with {len(flux)} sample(s) while a minimum of {FEWEST_ROWS} "
+                        "is required."
                     )
                 return flux, target
-            limits |= {"ensure_min_samples": FEWEST, "ensure_all_finite": self._finite()}
+            limits |= {"ensure_min_samples": FEWEST_ROWS, "ensure_all_finite": self._finite()}
             flux, target = validate_data(self, X, y, dtype=np.float32, **limits)
             return flux, target
 

@@ -22,14 +22,11 @@ from skorch.helper import predefined_split
 from torch import nn
 from tqdm.auto import tqdm
 
-from skestnet._batches import WeightedRows, iterate_batches
+from skestnet._batches import FEWEST_ROWS, WeightedRows, iterate_batches
 from skestnet._callbacks import DivergenceGuard, LearningRateDecay, StageLog
 from skestnet._training_state import Position, TrainingState
 
 SEEDING = threading.RLock()
-
-# Batch normalisation needs two rows.
-SMALLEST_BATCH = 2
 
 FloatArray = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -281,7 +278,7 @@ def _without_memory(net: NeuralNet, train: WeightedRows) -> str | None:
         net.fit_loop(train, None, epochs=1)
     except torch.cuda.OutOfMemoryError as error:
         fixed = "iterator_train__batch_size" in vars(net)  # by net_params
-        if fixed or net.batch_size < 2 * SMALLEST_BATCH:
+        if fixed or net.batch_size < 2 * FEWEST_ROWS:
             raise
         return str(error).partition(".")[0]
     return None

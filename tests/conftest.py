@@ -1,6 +1,8 @@
 """Fixtures shared by the tests: real data where present, an easy signal, small networks."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +111,22 @@ def fitted(lines):
 def fitted_two(lines):
     """Fitted to two labels; not to be changed."""
     return _small_regressor().fit(*lines)
+
+
+@pytest.fixture(scope="session")
+def run_benchmark():
+    """Run a benchmark script as a user does; return what it prints, and what it says beside."""
+
+    def run(script, *arguments, timeout=300):
+        done = subprocess.run(
+            [sys.executable, f"benchmarks/{script}", *arguments],
+            cwd=Path(__file__).parent.parent,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done
+
+    return run

@@ -1,7 +1,5 @@
 """bench_paper_scale.py runs to its end in its quick mode, and its table keeps earlier rows."""
 
-import subprocess
-import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -17,18 +15,10 @@ KEY = {**SIZE, "max_epochs": 100, "batch_size": 32, "seed": 0}
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("paper_scale")
-def test_quick():
+def test_quick(run_benchmark):
     pytest.importorskip("skops")
     before = sorted((ROOT / "benchmarks" / "results").glob("paper_scale*"))
-    done = subprocess.run(
-        [sys.executable, "benchmarks/bench_paper_scale.py", "--quick"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_benchmark("bench_paper_scale.py", "--quick")
     columns, *lines = (line.split() for line in done.stdout.splitlines()[-3:])
     assert columns[:8] == list(KEY)
     found = [dict(zip(columns, line, strict=False)) for line in lines]

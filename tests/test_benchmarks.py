@@ -2,8 +2,6 @@
 
 import importlib.util
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,69 +15,56 @@ from skestnet.datasets import make_white_dwarfs
 ROOT = Path(__file__).parent.parent
 
 
-def _run(script, *arguments):
-    done = subprocess.run(
-        [sys.executable, f"benchmarks/{script}", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_seeds():
-    output = _run("bench_seeds.py", "--quick")
+def test_seeds(run_benchmark):
+    output = run_benchmark("bench_seeds.py", "--quick").stdout
     assert output.count("EstNet") == 2
 
 
-def test_preprocessing():
-    output = _run("bench_preprocessing.py", "--quick")
+def test_preprocessing(run_benchmark):
+    output = run_benchmark("bench_preprocessing.py", "--quick").stdout
     assert output.count("ContinuumNormalizer") == 4
     assert "times_the_loop_median" in output
 
 
-def test_fresh_noise():
-    output = _run("bench_fresh_noise.py", "--quick")
+def test_fresh_noise(run_benchmark):
+    output = run_benchmark("bench_fresh_noise.py", "--quick").stdout
     assert output.count("fresh") == output.count("drawn once") == 2
 
 
 @pytest.mark.usefixtures("data_dir")
-def test_template_fit():
-    output = _run("bench_template_fit.py", "--quick")
+def test_template_fit(run_benchmark):
+    output = run_benchmark("bench_template_fit.py", "--quick").stdout
     assert "largest_relative_error" in output
     assert output.count("teff") == 2
 
 
 @pytest.mark.slow
-def test_uncertainty():
-    output = _run("bench_uncertainty.py", "--quick")
+def test_uncertainty(run_benchmark):
+    output = run_benchmark("bench_uncertainty.py", "--quick").stdout
     assert output.count("EstNet, ensemble, calibrated by S/N") == 2
     assert output.count("NGBoost, calibrated by S/N") == 2
 
 
 @pytest.mark.slow
-def test_compare():
+def test_compare(run_benchmark):
     for library in ("xgboost", "catboost", "ngboost", "lightgbm"):
         pytest.importorskip(library)
-    output = _run("bench_compare.py", "--quick")
+    output = run_benchmark("bench_compare.py", "--quick").stdout
     methods = ("EstNet, three networks", "MLP of the paper", "XGBoost", "NGBoost", "template fit")
     assert all(output.count(f" {name}") == 2 for name in methods)
 
 
 @pytest.mark.slow
-def test_ablation():
+def test_ablation(run_benchmark):
     pytest.importorskip("ngboost")
-    output = _run("bench_ablation.py", "--quick")
+    output = run_benchmark("bench_ablation.py", "--quick").stdout
     assert output.count(" without SE ") == output.count(" one label at a time ") == 2
 
 
 @pytest.mark.slow
-def test_figures():
+def test_figures(run_benchmark):
     pytest.importorskip("ngboost")
-    output = _run("bench_figures.py", "--quick")
+    output = run_benchmark("bench_figures.py", "--quick").stdout
     folder = Path(output.splitlines()[-1].removeprefix("figures in "))
     assert len(list(folder.glob("fig*_embedded.png"))) == 8
     shutil.rmtree(folder)
@@ -87,30 +72,30 @@ def test_figures():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("data_dir")
-def test_information():
-    output = _run("bench_information.py", "--quick")
+def test_information(run_benchmark):
+    output = run_benchmark("bench_information.py", "--quick").stdout
     assert "CRPS of the labels alone" in output
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("data_dir")
-def test_out_of_domain():
-    output = _run("bench_out_of_domain.py", "--quick")
+def test_out_of_domain(run_benchmark):
+    output = run_benchmark("bench_out_of_domain.py", "--quick").stdout
     assert "AUROC DB" in output
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("data_dir")
-def test_real_dwarfs():
-    output = _run("bench_real_dwarfs.py", "--quick")
+def test_real_dwarfs(run_benchmark):
+    output = run_benchmark("bench_real_dwarfs.py", "--quick").stdout
     assert "the wavelengths are in air" in output
     assert output.count("50 spectra") == output.count("52 spectra") == 6
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("data_dir")
-def test_real_lamost():
-    output = _run("bench_real_lamost.py", "--quick")
+def test_real_lamost(run_benchmark):
+    output = run_benchmark("bench_real_lamost.py", "--quick").stdout
     assert all(f"== {name} ==" in output for name in ("files", "stars", "dwarf"))
     assert output.count("LAMOST image") == 13
     assert output.count("SDSS spectrum") == 1
@@ -119,12 +104,12 @@ def test_real_lamost():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("data", ["embedded", "koester"])
-def test_robustness(data, request):
+def test_robustness(run_benchmark, data, request):
     if data == "koester":
         request.getfixturevalue("data_dir")
     for library in ("xgboost", "catboost", "cleanlab"):
         pytest.importorskip(library)
-    output = _run("bench_robustness.py", "--quick", "--data", data)
+    output = run_benchmark("bench_robustness.py", "--quick", "--data", data).stdout
     assert output.count("cleanlab") == 6
     assert output.count("EstNet") == output.count("MLP") == 8
 
@@ -247,7 +232,7 @@ def test_rows_of_another_version_are_not_mixed_in(results, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["real_lamost", "real_dwarfs", "template_fit"])
-def test_scripts_say_what_they_need(monkeypatch, name):
+def test_scripts_say_what_they_need(run_benchmark, monkeypatch, name):
     monkeypatch.delenv("SKESTNET_DATA", raising=False)
     with pytest.raises(AssertionError, match="SKESTNET_DATA is not set"):
-        _run(f"bench_{name}.py", "--quick")
+        run_benchmark(f"bench_{name}.py", "--quick")

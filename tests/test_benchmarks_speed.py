@@ -1,6 +1,5 @@
 """The benchmarks of speed and scaling: their quick runs, and that they measure what they say."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,22 +18,9 @@ def _importable(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
 
 
-def _run(script):
-    done = subprocess.run(
-        [sys.executable, f"benchmarks/{script}", "--quick"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.mark.slow
-def test_speed():
-    output = _run("bench_speed.py")
+def test_speed(run_benchmark):
+    output = run_benchmark("bench_speed.py", "--quick", timeout=600).stdout
     words = ("fit, validation", "200 full passes", "batch normalisation", "torch.compile")
     on = 2 if torch.cuda.is_available() else 1
     assert [output.count(word) for word in words] == [on, on, 1, 3]
@@ -43,26 +29,26 @@ def test_speed():
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
-def test_scaling():
-    output = _run("bench_scaling.py")
+def test_scaling(run_benchmark):
+    output = run_benchmark("bench_scaling.py", "--quick", timeout=600).stdout
     words = ("exponent_se", "canonical rows", "predict_survey", "fit_s")
     assert [output.count(word) for word in words] == [1, 1, 2, 1]
 
 
 @pytest.mark.slow
-def test_survey():
+def test_survey(run_benchmark):
     pytest.importorskip("skops")
     pytest.importorskip("distributed")
-    output = _run("bench_survey.py")
+    output = run_benchmark("bench_survey.py", "--quick", timeout=600).stdout
     assert "predict_survey" in output
     assert output.count("Dask") == 1
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="forks, and memory from /proc")
-def test_faults():
+def test_faults(run_benchmark):
     pytest.importorskip("skops")
-    output = _run("bench_faults.py")
+    output = run_benchmark("bench_faults.py", "--quick", timeout=600).stdout
     tables = [block.split("\n")[1].split() for block in output.split("part ")[1:]]
     training, survey, soak = tables
     for part, kills, runs, _, identical, left in (training, survey):
