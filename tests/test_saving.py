@@ -692,10 +692,18 @@ def replace_attribute(forgery, cls, name, node):
 
 def changed_array(forgery, node, change):
     """Change the array of a node, or what is in it."""
-    array = np.load(io.BytesIO(forgery.inner[node["file"]]))
-    change(array)
+
+    def changed(array):
+        change(array)
+        return array
+
+    resized_array(forgery, node, changed)
+
+
+def resized_array(forgery, node, change):
+    """Put what is made of the array of a node in its place."""
     stream = io.BytesIO()
-    np.save(stream, array)
+    np.save(stream, change(np.load(io.BytesIO(forgery.inner[node["file"]]))))
     forgery.inner[node["file"]] = stream.getvalue()
 
 
@@ -705,6 +713,7 @@ def changed_array(forgery, node, change):
         ("left_child", 10**6, "branches that lead nowhere"),
         ("right_child", -5, "branches that lead nowhere"),
         ("left_child", 0, "branches that lead nowhere"),  # a walk without end
+        ("left_child", 2, "branches that meet"),
         ("feature", 5, "features that do not exist"),
         ("feature", -1, "features that do not exist"),
     ],
@@ -714,6 +723,29 @@ def test_trees_are_checked(field, value, message, path, genuine):
     nodes = forgery.nodes("TreeNode")[0]["content"]["content"]["nodes"]
     changed_array(forgery, nodes, lambda array: array[field].__setitem__(0, value))
     refused(path, forgery.sealed(), message)
+
+
+def test_trees_are_as_deep_as_they_say(path, genuine):
+    for depth in (1, 3):
+        forgery = Forgery(genuine[0])
+        content = forgery.nodes("TreeNode")[0]["content"]["content"]
+        content["max_depth"] = json_node(depth, 900)
+        refused(path, forgery.sealed(), "not the depth that it says")
+
+
+@pytest.mark.parametrize("field", ["node_count", "nodes", "values", "n_classes", "n_outputs"])
+def test_trees_are_as_large_as_they_say(field, path, genuine):
+    forgery = Forgery(genuine[0])
+    tree = forgery.nodes("TreeNode")[0]
+    content, args = tree["content"]["content"], tree["__reduce__"]["args"]["content"]
+    if field == "node_count":
+        content["node_count"] = json_node(6, 900)
+    elif field == "n_outputs":
+        args[2] = json_node(2, 900)
+    else:
+        node = args[1] if field == "n_classes" else content[field]
+        resized_array(forgery, node, lambda array: np.concatenate([array, array]))
+    refused(path, forgery.sealed(), "not as many nodes or outputs as it says")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import uuid
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,7 @@ TEMPORARY = ".{}.{}.tmp"
 NAME = re.compile(r"[\w-]+(\.[a-z]+)?", re.ASCII)
 
 Members = dict[str, bytes]
+Header = tuple[tuple[int, ...], np.dtype[Any]]
 
 
 def zipped(members: Mapping[str, bytes], comment: bytes = b"") -> bytes:
@@ -117,8 +119,13 @@ def unsealed(data: bytes) -> tuple[Members, dict[str, str]]:
     return members, {str(name): str(version) for name, version in versions.items()}
 
 
-def check_array(name: str, content: bytes) -> None:
+def check_array(name: str, content: bytes) -> Header:
     """Compare what the header of an array in NumPy's format claims with the bytes that follow.
+
+    Returns
+    -------
+    header
+        Shape and dtype of the array.
 
     Raises
     ------
@@ -139,6 +146,7 @@ def check_array(name: str, content: bytes) -> None:
     claimed, left = dtype.itemsize * math.prod(shape), len(content) - stream.tell()
     if claimed != left or any(type(n) is not int or n < 0 for n in shape):
         raise ValueError(f"the array {name} claims the shape {shape}, but {left} bytes follow")
+    return shape, dtype
 
 
 def write_atomically(path: Path, content: bytes) -> None:

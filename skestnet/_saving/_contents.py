@@ -20,6 +20,8 @@ from sklearn.tree._tree import Tree
 NET = "net_"
 # The position in the 624 numbers that a Mersenne twister draws at once.
 LARGEST_POSITION = 624
+# In the place of the children of a leaf.
+LEAF = -1
 
 
 def objects_in(root: Any) -> Iterator[Any]:
@@ -80,14 +82,23 @@ def _check_attributes(found: Any) -> None:
 
 
 def _check_tree(tree: Tree) -> None:
-    # What its arrays are taken to hold, whatever they do.
-    if not 0 < tree.node_count == tree.capacity or (tree.n_classes != 1).any():
-        raise ValueError("a tree has not as many nodes or outputs as it says")
+    # That it has the nodes and outputs that it says was seen by `_vet`, before it was built.
     nodes = tree.__getstate__()["nodes"]
     left, right = nodes["left_child"], nodes["right_child"]
-    inner = left != -1
+    inner = left != LEAF
     _check_children(left[inner], right[inner], np.flatnonzero(inner), len(nodes))
     _check_range(nodes["feature"][inner], tree.n_features)
+    if tree.max_depth != _depth(left, right):  # which `decision_path` reserves memory for
+        raise ValueError("a decision tree has not the depth that it says")
+
+
+def _depth(left: Any, right: Any) -> int:
+    """Return the number of steps to the leaf that is furthest from the root."""
+    depth, level = -1, np.zeros(1, dtype=np.int64)
+    while level.size:
+        depth, inner = depth + 1, level[left[level] != LEAF]
+        level = np.concatenate([left[inner], right[inner]])
+    return depth
 
 
 def _check_predictor(predictor: TreePredictor) -> None:
@@ -99,10 +110,13 @@ def _check_predictor(predictor: TreePredictor) -> None:
 
 
 def _check_children(left: Any, right: Any, parent: Any, n_nodes: int) -> None:
-    """Children come after their parents: so walks end, and within the tree."""
+    """Children come after their one parent: so walks end, and within the tree."""
     for child in (left.astype(np.int64), right.astype(np.int64)):
         if not n_nodes or (child <= parent).any() or (child >= n_nodes).any():
             raise ValueError("a decision tree has branches that lead nowhere")
+    parents = np.bincount(np.concatenate([left, right]).astype(np.int64), minlength=n_nodes)
+    if (parents[1:] != 1).any():
+        raise ValueError("a decision tree has branches that meet, or nodes outside of it")
 
 
 def _check_range(feature: Any, n_features: int) -> None:

@@ -10,8 +10,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
+from sklearn.tree._tree import NODE_DTYPE
+
 from skestnet._saving._allowed import allowed_types
-from skestnet._saving._container import Members, check_array, unzipped
+from skestnet._saving._container import Header, Members, check_array, unzipped
 
 SCHEMA = "schema.json"
 # What shared nodes may amount to when they are written out: skops walks through them that way.
@@ -38,7 +41,7 @@ def vet(archive: bytes) -> None:
     """
     members = unzipped(archive)
     schema = json.loads(members[SCHEMA])
-    _Tree().visit(schema, "estimator")
+    _Walk(members).visit(schema, "estimator")
     _check_arrays(members)
 
 
@@ -52,10 +55,11 @@ def _check_arrays(members: Members) -> None:
             raise ValueError(f"there is an unknown member {name} in it")
 
 
-class _Tree:
+class _Walk:
     """A walk through nodes, which counts them as if shared ones were written out."""
 
-    def __init__(self) -> None:
+    def __init__(self, members: Members) -> None:
+        self.members = members
         self.sizes: dict[Any, int] = {}
         self.nodes: dict[Any, dict[str, Any]] = {}
 
@@ -87,13 +91,43 @@ class _Tree:
         self.sizes[identity] = size
         if kind == "RandomGeneratorNode":
             self._check_generator(state)
+        elif kind == "TreeNode":
+            self._check_tree(state)
 
     def _check_generator(self, state: dict[str, Any]) -> None:
         """Check a number that a file could make any memory be taken for."""
-        seed = self.nodes[state["content"]["seed_seq"]["__id__"]]
-        pool_size = self.nodes[seed["content"]["pool_size"]["__id__"]]
+        seed = self._node(state["content"]["seed_seq"])
+        pool_size = self._node(seed["content"]["pool_size"])
         if pool_size["content"] != POOL_SIZE:
             raise ValueError("a random generator has a pool of unusual size")
+
+    def _check_tree(self, state: dict[str, Any]) -> None:
+        """Check what compiled code will copy: arrays of the nodes and outputs that there are."""
+        content = self._node(state["content"])["content"]
+        args = self._node(state["__reduce__"]["args"])["content"]
+        (n_nodes, *_), _ = nodes = self._header(content["nodes"])
+        (n_outputs, *_), _ = n_classes = self._header(args[1])
+        values = self._header(content["values"])
+        same = [
+            nodes == ((n_nodes,), NODE_DTYPE),
+            values == ((n_nodes, n_outputs, 1), np.dtype(np.float64)),
+            n_classes == ((n_outputs,), np.dtype(np.intp)),
+            self._node(content["node_count"])["content"] == str(n_nodes),
+            self._node(args[2])["content"] == str(n_outputs),
+        ]
+        if not all(same) or n_nodes < 1 or n_outputs < 1:
+            raise ValueError("a tree has not as many nodes or outputs as it says")
+
+    def _node(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Return what a node is, or what a reference to one refers to."""
+        return self.nodes[state["__id__"]]
+
+    def _header(self, state: dict[str, Any]) -> Header:
+        """Return shape and dtype of the array of a node."""
+        node = self._node(state)
+        if f"{node['__module__']}.{node['__class__']}" != "numpy.ndarray":
+            raise ValueError("a tree has something else in the place of an array")
+        return check_array(node["file"], self.members[node["file"]])
 
 
 def _below(where: str, key: str) -> str:
