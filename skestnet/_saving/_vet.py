@@ -103,17 +103,15 @@ class _Walk:
 
     def _check_tree(self, state: dict[str, Any]) -> None:
         """Check what compiled code will copy: arrays of the nodes and outputs that there are."""
+        # Without dimensions, they would make scikit-learn read at the address zero.
         content = self._node(state["content"])["content"]
         args = self._node(state["__reduce__"]["args"])["content"]
-        (n_nodes, *_), _ = nodes = self._header(content["nodes"])
-        (n_outputs, *_), _ = n_classes = self._header(args[1])
-        values = self._header(content["values"])
+        n_nodes = self._integer(content["node_count"])
+        n_outputs = self._integer(args[2])
         same = [
-            nodes == ((n_nodes,), NODE_DTYPE),
-            values == ((n_nodes, n_outputs, 1), np.dtype(np.float64)),
-            n_classes == ((n_outputs,), np.dtype(np.intp)),
-            self._node(content["node_count"])["content"] == str(n_nodes),
-            self._node(args[2])["content"] == str(n_outputs),
+            self._header(content["nodes"]) == ((n_nodes,), NODE_DTYPE),
+            self._header(content["values"]) == ((n_nodes, n_outputs, 1), np.dtype(np.float64)),
+            self._header(args[1]) == ((n_outputs,), np.dtype(np.intp)),
         ]
         if not all(same) or n_nodes < 1 or n_outputs < 1:
             raise ValueError("a tree has not as many nodes or outputs as it says")
@@ -121,6 +119,10 @@ class _Walk:
     def _node(self, state: dict[str, Any]) -> dict[str, Any]:
         """Return what a node is, or what a reference to one refers to."""
         return self.nodes[state["__id__"]]
+
+    def _integer(self, state: dict[str, Any]) -> int:
+        """Return the number of a node."""
+        return int(self._node(state)["content"])
 
     def _header(self, state: dict[str, Any]) -> Header:
         """Return shape and dtype of the array of a node."""
