@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,14 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skestnet import load, predict_survey
+from skestnet._survey._tables import n_stored_rows
 from skestnet.spectra import Spectra, lamost_grid
 
 LAMOST = "lamost"
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that skips empty lines of lists."""
+
+    def convert_arg_line_to_args(self, arg_line: str) -> list[str]:
+        """Return the argument on a line of a list, if there is one."""
+        return [arg_line] if arg_line.strip() else []
+
+
 def parser() -> argparse.ArgumentParser:
     """Return what reads the command line."""
-    main = argparse.ArgumentParser(prog="python -m skestnet")
+    main = Parser(prog="python -m skestnet")
     commands = main.add_subparsers(dest="command", required=True)
     add = commands.add_parser(
         "predict",
@@ -64,14 +75,17 @@ def grid(text: str, model: Any) -> NDArray[Any]:
     """Return the wavelengths that an argument stands for."""
     if text == LAMOST:
         return lamost_grid(model.n_features_in_)
-    return np.load(text, allow_pickle=False) if text.endswith(".npy") else np.loadtxt(text)
+    try:
+        return np.load(text, allow_pickle=False) if text.endswith(".npy") else np.loadtxt(text)
+    except ValueError as error:
+        raise ValueError(f"--wavelength {text} is no list of wavelengths: {error}") from error
 
 
 def predict(options: argparse.Namespace) -> None:
-    """Run `predict_survey`."""
+    """Run `predict_survey`; a catalogue without rows is an error."""
     model = load(options.model)
     wavelength = grid(options.wavelength, model)
-    predict_survey(
+    out = predict_survey(
         model,
         options.files,
         options.out,
@@ -84,14 +98,22 @@ def predict(options: argparse.Namespace) -> None:
         overwrite=options.overwrite,
         verbose=0 if options.quiet else 1,
     )
+    if not n_stored_rows(out):
+        raise ValueError(f"no spectrum could be predicted: {out} has no rows.")
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
     """Do what the command line says; what goes wrong ends it with a message."""
     main = parser()
+
+    def tell(message: Warning | str, *_: Any, **__: Any) -> None:
+        sys.stderr.write(f"{main.prog}: {message}\n")
+
     try:
-        predict(main.parse_args(arguments))  # the only command
-    except (OSError, ValueError, ImportError) as error:
+        with warnings.catch_warnings():
+            warnings.showwarning = tell
+            predict(main.parse_args(arguments))  # the only command
+    except (OSError, ValueError, TypeError, ImportError) as error:
         main.exit(1, f"{main.prog}: {error}\n")
     except KeyboardInterrupt as error:
         main.exit(130, f"\n{main.prog}: {error}\n")

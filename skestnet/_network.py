@@ -140,7 +140,7 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
             with `preprocess`), if there are fewer than two samples, if weights are negative or
             all zero, or if the checkpoint is damaged or of another fit.
         OSError
-            If the checkpoint cannot be read or written.
+            If the checkpoint cannot be read, or its folder not be written to.
         ImportError
             If there is a `checkpoint` and skops or safetensors is not installed.
         TypeError
@@ -156,6 +156,7 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
             followed by the second. What called `fit`, such as a search, goes on.
         UserWarning
             If the memory of a GPU was too small: the training goes on with half the `batch_size`.
+            If a checkpoint could not be written: the training goes on without.
         """
         weighter, augment = self._check_params()
         warm = self.warm_start and hasattr(self, "net_")

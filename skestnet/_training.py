@@ -5,6 +5,7 @@ No other file but _callbacks.py imports skorch.
 
 from __future__ import annotations
 
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -139,7 +140,7 @@ def train_two_stages(
     """
     if state is not None:
         state.restore(net)
-        settings.bar.update(len(state.history))
+        _show_progress(settings.bar, state)
     if state is not None and state.finished:
         return Outcome(state.sample_factor)
     weights = np.ones(len(samples)) if state is None else state.sample_factor
@@ -286,6 +287,15 @@ def _without_memory(net: NeuralNet, train: WeightedRows) -> str | None:
 
 def _discard(text: str) -> None:
     """Swallow what a callback would print."""
+
+
+def _show_progress(bar: Any, state: TrainingState) -> None:
+    """Let a bar begin where a training was, and say so."""
+    bar.n = bar.initial = len(state.history)
+    if not bar.disable:
+        then = "it is finished" if state.finished else f"goes on in stage {state.stage}"
+        bar.write(f"Found {bar.n} epochs in the checkpoint: {then}.", file=sys.stderr)
+        bar.refresh()
 
 
 def progress_bar(total: int, verbose: int) -> Any:

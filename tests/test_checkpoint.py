@@ -1,4 +1,6 @@
+import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -373,7 +375,7 @@ def test_a_file_of_another_kind_is_left_alone(lines, small_regressor, tmp_path):
 def test_bad_values(lines, small_regressor, tmp_path):
     with pytest.raises(ValueError, match="checkpoint=3: expected the name of a file"):
         small_regressor(checkpoint=3).fit(*lines)
-    with pytest.raises(ValueError, match="there is no folder"):
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
         small_regressor(checkpoint=tmp_path / "no" / "a").fit(*lines)
     est = small_regressor(augment=lambda X, rng: X, checkpoint=tmp_path / "a")  # noqa: ARG005
     with pytest.raises(TypeError, match=r"Cannot save the training: estimator\.augment is a"):
@@ -384,9 +386,45 @@ def test_bad_values(lines, small_regressor, tmp_path):
         est = small_regressor(net_params=unknown, checkpoint=tmp_path / "a")
         with pytest.raises(TypeError, match="Cannot save the training: net_params has"):
             est.fit(*lines)
-    with pytest.raises(OSError, match="Is a directory"):
-        small_regressor(checkpoint=tmp_path).fit(*lines)
+    for folder in (tmp_path, ""):
+        with pytest.raises(IsADirectoryError, match=r"checkpoint='.*' is a folder: expected"):
+            small_regressor(checkpoint=folder).fit(*lines)
+    if Path("/proc").is_dir():
+        with pytest.raises(PermissionError, match="nothing can be written to /proc"):
+            small_regressor(checkpoint="/proc/a").fit(*lines)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_it_is_said_what_is_found(lines, small_regressor, killed, tmp_path, capsys):
+    est = small_regressor(max_epochs=EPOCHS, checkpoint=tmp_path / "a", verbose=1)
+    killed(est, *lines, 8)
+    assert "Found" not in capsys.readouterr().err
+    est.fit(*lines)
+    assert "Found 1 epochs in the checkpoint: goes on in stage 1." in capsys.readouterr().err
+    est.fit(*lines)
+    found = f"Found {2 * EPOCHS} epochs in the checkpoint: it is finished."
+    assert found in capsys.readouterr().err
+    est.set_params(verbose=0).fit(*lines)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_full_disk_does_not_end_a_training(lines, small_regressor, tmp_path, monkeypatch):
+    est = small_regressor(max_epochs=EPOCHS)
+    whole = clone(est).fit(*lines)
+    write, calls = os.fsync, []
+
+    def full(file):
+        calls.append(file)
+        if len(calls) in (2, 3):
+            raise OSError(28, "No space left on device")
+        write(file)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.warns(UserWarning, match="could not be written after epoch") as caught:
+        assert_same(clone(est).set_params(checkpoint=tmp_path / "a").fit(*lines), whole)
+    assert ["after epoch 2" in str(w.message) for w in caught] == [True, False]
+    assert [file.name for file in tmp_path.iterdir()] == ["a"]
+    assert skestnet.load(tmp_path / "a").n_iter_ == 2 * EPOCHS
 
 
 def test_leftovers_of_a_killed_write_are_removed(lines, small_regressor, tmp_path):

@@ -91,6 +91,20 @@ def expected(fitted, data):
     return np.column_stack([fitted.predict(X), low, high])
 
 
+def test_scaling_and_training_on_disk(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    X, y = make_white_dwarfs(40, n_pixels=50, return_X_y=True, random_state=0)
+    np.save("spectra.npy", X)
+    np.save("labels.npy", y)
+    names = recipe("import numpy as np\nfrom numpy.lib")
+    np.testing.assert_allclose(names["scaled"], StandardScaler().fit_transform(X), atol=1e-5)
+    model = recipe("import skestnet", np=np, scaler=names["scaler"])["model"]
+    assert_array_equal(load("dwarfs.skestnet").predict(X), model.predict(X))
+    network = load("training.skestnet")
+    assert_array_equal(make_pipeline(names["scaler"], network).predict(X), model.predict(X))
+    names["scaled"]._mmap.close()
+
+
 def new_search(pipeline):
     """A search that also tells in which process each fit was."""
 

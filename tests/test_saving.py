@@ -411,7 +411,7 @@ def test_folders_and_missing_files(tmp_path):
         skestnet.load(tmp_path / "nothing")
     with pytest.raises(FileNotFoundError):
         skestnet.save(Ridge(), tmp_path / "nothing" / "model")
-    with pytest.raises(OSError, match=r"."):
+    with pytest.raises(IsADirectoryError, match=r"path='.*' is a folder: expected the name"):
         skestnet.save(Ridge(), tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -490,18 +490,44 @@ def other_model(X):
 @pytest.mark.parametrize(
     ("change", "name"),
     [
-        ({"label_names": ["logg"]}, "label_names"),
-        ({"confidence": 0.9}, "confidence"),
-        ({"chunk_size": 5}, "chunk_size"),
-        ({"detector": None}, "detector"),
+        ({"label_names": ["logg"]}, r"label_names \(\['teff'\], now \['logg'\]\)"),
+        ({"confidence": 0.9}, r"confidence \(.*, now \[0.9\]\)"),
+        ({"chunk_size": 5}, r"chunk_size \(4, now 5\)"),
+        ({"detector": None}, r"detector \('OutOfDomainDetector', now None\)"),
         ({"select": usable_spectra}, "select"),
-        ({"n_draws": 3}, "further parameters"),
+        ({"n_draws": 3}, r"further parameters \({}, now {'n_draws': '3'}\)"),
     ],
 )
 def test_parts_of_another_run_are_refused_by_name(X, model, begun, change, name):
     out, arguments = begun
     with pytest.raises(ValueError, match=rf"different are {name}\. Choose"):
         survey(model, X, out, **arguments | change)
+
+
+def test_a_call_that_was_refused_is_in_nobodys_way(X, model, tmp_path):
+    out = tmp_path / "stars.fits"
+    with pytest.raises(ValueError, match="expected a name for each"):
+        survey(model, X, out, label_names=["teff", "logg"])
+    survey(model, X, out, label_names=["teff"])
+    assert len(tables(out)[0]["row"]) == len(X)
+
+
+def test_matrices_of_zarr(X, model, tmp_path):
+    zarr = pytest.importorskip("zarr", reason="needs Zarr: pip install zarr")
+    zarr.create_array(tmp_path / "spectra.zarr", data=X, chunks=(7, 10))
+    stored = zarr.open_array(tmp_path / "spectra.zarr", mode="r")
+    out = survey(model, stored, tmp_path / "stars.fits", chunk_size=10)
+    same = survey(model, X, tmp_path / "same.fits", chunk_size=10)
+    assert out.read_bytes() == same.read_bytes()
+    truth = zarr.create_array(tmp_path / "truth.zarr", data=X > 1)
+    with pytest.raises(ValueError, match="expected real numbers"):
+        survey(model, truth, tmp_path / "truth.fits")
+
+
+def test_detectors_that_are_none(X, model, tmp_path):
+    with pytest.raises(TypeError, match="detector is a BayesianRidge, which has no decision_fun"):
+        survey(model, X, tmp_path / "stars.fits", detector=model)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_parts_of_other_data_a_model_or_a_detector_are_refused(X, model, begun):
@@ -655,7 +681,7 @@ def saved(X, tmp_path):
 @pytest.mark.parametrize("grid", ["grid.txt", "grid.npy"])
 def test_command_line(saved, files, tmp_path, monkeypatch, grid):
     monkeypatch.chdir(tmp_path)
-    Path("list.txt").write_text("\n".join(map(str, files)))
+    Path("list.txt").write_text("\n\n".join(map(str, files)) + "\n\n")
     command = "predict model @list.txt --out stars.fits --labels teff,logg --confidence 0.68,0.95"
     run([*command.split(), "--detector", "detector", "--wavelength", grid, "--quiet"])
     wanted = {"label_names": ["teff", "logg"], "confidence": (0.68, 0.95), "wavelength": GRID}
@@ -682,6 +708,28 @@ def test_command_line_says_what_is_wrong(files, tmp_path, monkeypatch, capsys):
         run([*arguments, "--out", "other.fits"])
     assert stopped.value.code == 130
     assert "the same call goes on from there" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("always::UserWarning")
+@pytest.mark.usefixtures("saved")
+def test_command_line_is_for_people(files, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("no.txt").write_text("no numbers")
+    own = ["predict", "model", "--out", "stars.fits", "--quiet"]
+    wrong = {
+        "no.txt is no list of wavelengths": f"{files[0]} --wavelength no.txt",
+        "detector is a Pipeline": f"{files[0]} --wavelength grid.npy --detector model",
+        "stars.fits has no rows": "absent.fits --wavelength grid.npy",
+    }
+    for message, arguments in wrong.items():
+        with pytest.raises(SystemExit) as stopped:
+            run([*own, *arguments.split()])
+        assert stopped.value.code == 1
+        *told, last = capsys.readouterr().err.splitlines()
+        assert last.startswith("python -m skestnet: ")
+        assert message in last
+    assert told[0].startswith("python -m skestnet: 1 errors beside 0 spectra")
+    assert len(told) == 1
 
 
 def test_command_line_is_there():

@@ -6,6 +6,7 @@ What training needs are numbers in JSON and arrays in safetensors, as with every
 from __future__ import annotations
 
 import json
+import warnings
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,12 @@ import numpy as np
 import torch
 
 from skestnet._network import TwoStageRegressor
-from skestnet._saving._container import remove_leftovers, unsealed, write_atomically
+from skestnet._saving._container import (
+    check_place,
+    remove_leftovers,
+    unsealed,
+    write_atomically,
+)
 from skestnet._saving._load import build, import_skops, loading
 from skestnet._saving._networks import check_net_params
 from skestnet._saving._save import packed, saving, seal
@@ -47,7 +53,9 @@ class Checkpoint:
     ImportError
         If skops or safetensors is not installed.
     ValueError
-        If there is no such folder.
+        If it is no name of a file.
+    OSError
+        If there is no such folder, or nothing can be written to it.
     TypeError
         If a parameter cannot be saved.
     """
@@ -57,8 +65,7 @@ class Checkpoint:
             raise ValueError(f"checkpoint={path!r}: expected the name of a file, or None.")
         import_skops()
         self.path = Path(path)
-        if not self.path.parent.is_dir():
-            raise ValueError(f"checkpoint={str(path)!r}: there is no folder {self.path.parent}.")
+        check_place(self.path, f"checkpoint={str(path)!r}")
         with saving("the training"):  # what cannot be saved is to fail before it
             check_net_params(regressor.net_params)
             self.wanted = build(packed(self.bare_copy(regressor)))
@@ -138,6 +145,11 @@ class Checkpoint:
         ------
         ValueError
             If someone else has written it since.
+
+        Warns
+        -----
+        UserWarning
+            If it could not be written.
         """
         if _stamp(self.path) != self.known:
             raise ValueError(f"Another fit writes to the checkpoint {self.path}, too. {SHARED}")
@@ -149,7 +161,15 @@ class Checkpoint:
         members = packed(estimator)
         members[NUMBERS] = json.dumps(numbers, default=float).encode()
         members[ARRAYS] = save(arrays)
-        write_atomically(self.path, seal(members))
+        try:
+            write_atomically(self.path, seal(members))
+        except OSError as error:  # a full disk is no reason to lose the training
+            warnings.warn(
+                f"The checkpoint {self.path} could not be written after epoch "
+                f"{len(state.history)} ({error}). The training goes on, and tries again after the "
+                "next.",
+                stacklevel=2,
+            )
         self.known = _stamp(self.path)
 
 

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import re
+import tempfile
 import uuid
 import zipfile
 from collections.abc import Mapping
@@ -147,6 +148,28 @@ def check_array(name: str, content: bytes) -> Header:
     if claimed != left or any(type(n) is not int or n < 0 for n in shape):
         raise ValueError(f"the array {name} claims the shape {shape}, but {left} bytes follow")
     return shape, dtype
+
+
+def check_place(path: Path, what: str) -> None:
+    """Raise at once if a file could not be written, rather than when there is something to lose.
+
+    Raises
+    ------
+    FileNotFoundError, IsADirectoryError, PermissionError
+        With `what`, if there is no such folder, it is itself one, or is not for us to write to.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(f"{what} is a folder: expected the name of a file.")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{what}: there is no folder {target.parent}.")
+    try:
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise PermissionError(
+            f"{what}: nothing can be written to {target.parent} ({error})."
+        ) from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import platform
 import zipfile
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skestnet._saving._container import Members, sealed, write_atomically, zipped
+from skestnet._saving._container import Members, check_place, sealed, write_atomically, zipped
 from skestnet._saving._load import ESTIMATOR, build, import_skops
 from skestnet._saving._networks import fitted_networks, networks, pack_network
 from skestnet._saving._vet import SCHEMA, files_of, shared_once
@@ -86,6 +87,7 @@ def save(estimator: Any, path: str | PathLike[str]) -> None:
     import_skops()
     if not isinstance(estimator, BaseEstimator):
         raise TypeError(f"Cannot save a {type(estimator).__name__}: expected an estimator.")
+    check_place(Path(path), f"path={os.fspath(path)!r}")
     with saving("the estimator"):
         members = packed(estimator)
         build(members)  # what cannot be loaded is to fail now

@@ -15,6 +15,7 @@ from astropy import units as u
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_scalar
 
+from skestnet._disk_rows import DiskRows, is_on_disk
 from skestnet._survey._parts import PartsFolder
 from skestnet._survey._predictor import DOMAIN, Predictor, percent
 from skestnet._survey._run import Run
@@ -56,7 +57,8 @@ def predict_survey(
         Fitted estimator, whatever :func:`~skestnet.predict_dist` understands.
     data : str, path-like, iterable of them, or array-like of shape (n_spectra, n_pixels)
         Files that :func:`~skestnet.spectra.read_spectra` reads, or spectra as the estimator takes
-        them. Of a memmap, only `chunk_size` rows are in memory at a time.
+        them. Of a memmap, or an array of Zarr or HDF5, only `chunk_size` rows are in memory at a
+        time.
     out : str or path-like
         Where to write the catalogue: a name that ends in ".fits" (binary table) or ".parquet"
         (needs pyarrow).
@@ -104,6 +106,8 @@ def predict_survey(
         If pyarrow is needed and missing.
     KeyboardInterrupt
         If Ctrl-C is pressed; what is finished is kept.
+    TypeError
+        If `detector` is none.
     ValueError
         If a parameter is out of its range, the spectra do not have the pixels that the estimator
         wants, it takes none of the first spectra, or what is kept of an earlier run belongs to
@@ -163,6 +167,11 @@ def predict_survey(
     out = Path(out)
     check_format(out)
     check_scalar(chunk_size, "chunk_size", Integral, min_val=1)
+    if detector is not None and not hasattr(detector, "decision_function"):
+        raise TypeError(
+            f"detector is a {type(detector).__name__}, which has no decision_function: expected a "
+            "fitted OutOfDomainDetector."
+        )
     levels = _levels(confidence)
     names = _names(label_names, levels)
     source = _source(data, wavelength, prepare, select, n_jobs)
@@ -219,7 +228,7 @@ def _source(
 ) -> Source:
     """Return the files or the rows of `data`."""
     paths = _paths(data)
-    if not len(data if paths is None else paths):
+    if not (data.shape[0] if is_on_disk(data) else len(data if paths is None else paths)):
         raise ValueError("data is empty: expected files or spectra. Check the pattern.")
     if paths is None:
         if wavelength is not None or prepare is not None:
@@ -249,6 +258,9 @@ def _paths(data: Any) -> list[Any] | None:
 
 def _matrix(data: Any) -> NDArray[Any]:
     """Return an array of spectra as it is, or say that it is none."""
+    if is_on_disk(data):
+        DiskRows(data)  # which checks shape and type
+        return data
     array = np.asarray(data)
     if array.ndim != 2 or array.dtype.kind not in "fiu":
         raise ValueError(

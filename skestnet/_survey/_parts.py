@@ -13,6 +13,7 @@ import numpy as np
 from skestnet._survey._tables import Columns, on_disk, write_table
 
 TABLES = ("catalogue", "errors")
+PART = "part-{}.npz"
 
 
 class Part(NamedTuple):
@@ -52,6 +53,10 @@ class PartsFolder:
     def is_complete(self) -> bool:
         """Tell whether the tables are finished, and only remain to be moved."""
         return bool((self.stored() or {}).get("complete"))
+
+    def is_empty(self) -> bool:
+        """Tell whether a run was begun, but nothing of it is finished."""
+        return not self.is_complete() and not any(self.path.glob(PART.format("*")))
 
     def has(self, k: int) -> bool:
         """Tell whether a part is finished."""
@@ -103,7 +108,7 @@ class PartsFolder:
         """
         if not self.path.exists():
             return
-        for pattern in (*TABLES, "part-*.npz", "*.tmp", self.manifest.name):
+        for pattern in (*TABLES, PART.format("*"), "*.tmp", self.manifest.name):
             for file in self.path.glob(pattern):
                 file.unlink()
         self.path.rmdir()
@@ -114,7 +119,7 @@ class PartsFolder:
         os.replace(on_disk(temporary), self.manifest)
 
     def _file(self, k: int) -> Path:
-        return self.path / f"part-{k:06d}.npz"
+        return self.path / PART.format(f"{k:06d}")
 
 
 def _below(table: str, names: list[str]) -> list[str]:

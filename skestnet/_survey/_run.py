@@ -17,6 +17,9 @@ from skestnet._survey._tables import Columns, n_rows, stack, take
 
 # Another layout of the parts, or other columns, are another format.
 FORMAT = 1
+# Of what makes a run another one, what says something to a reader; the rest are digests.
+READABLE = ("chunk_size", "label_names", "confidence", "detector", "further parameters")
+OVERWRITE = "overwrite=True (--overwrite on the command line)"
 # Predicted again when a run goes on, to see that the model is the same.
 PROBED_ROWS = 16
 # How far a label may be off then, in parts of itself and of its standard deviation.
@@ -55,14 +58,15 @@ class Run:
     def open(self, overwrite: bool) -> None:
         """Go on with the run in the folder, or begin one; refuse to spoil anything."""
         stored = self.folder.stored()
-        if stored is None:
+        if stored is None or self.folder.is_empty():
             self.folder.remove()
+            stored = None
         changed = self._changed(stored)
         if changed and not overwrite:
             raise ValueError(
                 f"{self.folder.path} holds what is done of another run: different are "
                 f"{', '.join(changed)}. Choose another name for the catalogue, repeat the call "
-                "as it was, or pass overwrite=True to throw it away."
+                f"as it was, or pass {OVERWRITE} to throw it away."
             )
         if changed or not self.folder.is_complete():
             self._refuse_existing(overwrite)
@@ -134,7 +138,7 @@ class Run:
         there = [str(file) for file in self.folder.targets.values() if file.exists()]
         if there and not overwrite:
             raise FileExistsError(
-                f"{' and '.join(there)} exist(s). Choose another name, or pass overwrite=True."
+                f"{' and '.join(there)} exist(s). Choose another name, or pass {OVERWRITE}."
             )
 
     def _changed(self, stored: dict[str, Any] | None) -> list[str]:
@@ -144,7 +148,10 @@ class Run:
         wanted = self.identity()
         names = {**wanted, **stored}.keys() - {"complete"}
         changed = sorted(name for name in names if stored.get(name) != wanted.get(name))
-        return changed or self._changed_values()
+        return [
+            f"{name} ({stored.get(name)!r}, now {wanted.get(name)!r})" if name in READABLE else name
+            for name in changed
+        ] or self._changed_values()
 
     def _changed_values(self) -> list[str]:
         """Predict the first spectra again, and return by name what gives other values.

@@ -67,11 +67,11 @@ class Rows:
         self.select = select
 
     def __len__(self) -> int:
-        return len(self.array)
+        return int(self.array.shape[0])
 
     def identity(self) -> dict[str, Any]:
         """Return what makes these rows others, by name."""
-        rows = np.linspace(0, len(self.array) - 1, SAMPLED_ROWS).astype(int)
+        rows = np.linspace(0, len(self) - 1, SAMPLED_ROWS).astype(int)
         sample = [self._row(row) for row in np.unique(rows)]
         about = [list(self.array.shape), str(self.array.dtype), joblib.hash(np.stack(sample))]
         return {"data": about, "select": digest(self.select)}

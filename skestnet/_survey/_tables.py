@@ -57,6 +57,13 @@ def check_format(out: Path) -> None:
         _parquet()
 
 
+def n_stored_rows(file: Path) -> int:
+    """Return the number of rows of a table that was written, without reading them."""
+    if file.suffix == ".parquet":
+        return int(_parquet()[1].read_metadata(file).num_rows)
+    return int(fits.getval(file, "NAXIS2", ext=1))
+
+
 def write_table(file: Path, suffix: str, pieces: Pieces, default: Columns) -> None:
     """Write pieces as one table, one after the other; `default` has the columns if there are none.
 
