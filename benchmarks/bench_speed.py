@@ -8,7 +8,9 @@ work of a bare loop in plain torch over the same network, against that loop. Who
 are timed, with all that they do before and after the epochs; the epochs alone are in a column of
 their own. The same with a validation fraction of 0.1 and as many spectra to train on shows what the
 validation costs. "share_of_matmul" is the arithmetic of forward and backward pass, as torch counts
-it, in units of what one large product of float32 matrices reaches (TF32 on a GPU).
+it, in units of what one large product of float32 matrices reaches (TF32 on a GPU). Denormal
+numbers, which some initial weights lead to and others do not, cost a processor a hundred times as
+much as others: with --flush they are taken for zero, in both.
 
 prediction: `predict`, `predict_dist` with 200 draws, and one pass of the whole network with dropout
 switched on, whose time is multiplied by 200: what Monte Carlo dropout costs without a trick.
@@ -21,8 +23,8 @@ first call of each.
 profile: where the time of a training step goes, by kind of layer, forward and backward.
 
 On a GPU, where there is one, training and prediction are run there too. A run that was killed goes
-on where it stopped; ``--parts`` runs some of the parts. About 25 minutes on two cores; ``--quick``
-half a minute: it compiles without a compiler, and saves nothing.
+on where it stopped; ``--parts`` and ``--networks`` run some of it. About 35 minutes on two cores;
+``--quick`` half a minute: it compiles without a compiler, and saves nothing.
 """
 
 from __future__ import annotations
@@ -453,9 +455,10 @@ def part_of(event: Any, forward: dict[int, str]) -> str:
 PARTS = ("training", "prediction", "modes", "profile")
 
 
-def tasks(parts: list[str], quick: bool) -> dict[tuple[str, ...], Callable[[], Rows]]:
+def tasks(
+    parts: list[str], sizes: dict[str, Size], quick: bool
+) -> dict[tuple[str, ...], Callable[[], Rows]]:
     """List what there is to do."""
-    sizes = QUICK if quick else SIZES
     repeats, backend = (2, "eager") if quick else (7, "inductor")
     todo: dict[tuple[str, ...], Callable[[], Rows]] = {}
     for device in devices():
@@ -465,7 +468,8 @@ def tasks(parts: list[str], quick: bool) -> dict[tuple[str, ...], Callable[[], R
                 size = size._replace(**{key: ON_GPU * n for key, n in more.items()})
             todo["training", device, name] = partial(training, name, size, device, repeats)
             todo["prediction", device, name] = partial(prediction, name, size, device, 9)
-    todo["modes", "laptop"] = partial(modes, "laptop", sizes["laptop"], repeats, backend)
+    if "laptop" in sizes:
+        todo["modes", "laptop"] = partial(modes, "laptop", sizes["laptop"], repeats, backend)
     for name, size in sizes.items():
         todo["profile", name] = partial(profiled, name, size, 3 if quick else 10)
     return {key: todo[key] for part in parts for key in todo if key[0] == part}
@@ -481,17 +485,25 @@ def devices() -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--networks", nargs="+", default=list(SIZES), choices=SIZES)
+    parser.add_argument("--flush", action="store_true", help="take denormal numbers for zero")
     parser.add_argument("--quick", action="store_true", help="small, saves nothing")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
+    flushed = "_flushed" if arguments.flush else ""
+    if flushed:
+        # Here, since threads that there are do not hear of it.
+        assert torch.set_flush_denormal(True), "this processor cannot flush denormal numbers"
     here = Path(__file__)
-    progress = None if arguments.quick else Progress("speed", here, here.with_name("_speed.py"))
-    rows = run_tasks(tasks(arguments.parts, arguments.quick), progress)
+    scripts = here, here.with_name("_speed.py")
+    progress = None if arguments.quick else Progress(f"speed{flushed}", *scripts)
+    sizes = QUICK if arguments.quick else {name: SIZES[name] for name in arguments.networks}
+    rows = run_tasks(tasks(arguments.parts, sizes, arguments.quick), progress)
     for part in arguments.parts:
         mine = of_part(rows, part)
         print_table(mine)
         if not arguments.quick:
-            print("saved", save_table(f"speed_{part}", mine).name)
+            print("saved", save_table(f"speed_{part}{flushed}", mine).name)
 
 
 if __name__ == "__main__":
