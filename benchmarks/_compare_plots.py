@@ -19,6 +19,8 @@ FAMILIES = {
     "trees": ("#009E73", "o"),
     "other": ("#666666", "^"),
 }
+FARTHEST = 1.7  # times the smallest error
+LINE = {"arrowstyle": "-", "relpos": (0, 0.5), "alpha": 0.35, "linewidth": 0.8}
 TREES = ("random forest", "XGBoost", "NGBoost", "CatBoost", "LightGBM")
 
 
@@ -32,25 +34,53 @@ def plot_pareto(table: Rows, path: Path) -> None:
 
 
 def shown(row: dict[str, Any]) -> bool:
-    """Leave out the mean label, which is far off and would squeeze the others."""
-    return row["method"] != "mean label"
+    """Leave out the mean label, and what is not fitted and so has no place on the axis of time."""
+    return row["method"] != "mean label" and row["fit_s"] > 0
 
 
 def _panel(ax: Any, rows: Rows, label: str) -> None:
-    for row in rows:
+    limit = FARTHEST * min(row["MAE truth"] for row in rows)
+    near = sorted((row for row in rows if row["MAE truth"] < limit), key=lambda r: r["MAE truth"])
+    for row in near:
         color, marker = FAMILIES[family(row["method"])]
-        x, y = row["fit_s"], row["MAE truth"]
-        ax.errorbar(x, y, row["MAE truth se"], fmt=marker, color=color, capsize=3, markersize=7)
-        ax.annotate(row["method"], (x, y), xytext=(7, 5), textcoords="offset points", fontsize=9)
-    front = _front(rows)
+        style = {"fmt": marker, "color": color, "capsize": 3, "markersize": 7}
+        ax.errorbar(row["fit_s"], row["MAE truth"], row["MAE truth se"], **style)
+    front = _front(near)
     ax.step(*front, where="post", color="#999999", linestyle="--", zorder=0)
     ax.set_xscale("log")
-    # Names stand to the right of the points.
-    low, high = ax.get_xlim()
-    ax.set_xlim(low, high * (high / low) ** 0.35)
+    _name(ax, near)
+    digits = 0 if label == "teff" else 3
+    far = [
+        f"{row['method']} ({row['MAE truth']:.{digits}f} {UNITS[label]})"
+        for row in rows
+        if row["MAE truth"] >= limit
+    ]
+    ax.set_title(f"too far off: {', '.join(far)}" if far else "", fontsize=9, loc="left")
     ax.set_xlabel("seconds of one fit on one core, without the search")
     ax.set_ylabel(f"MAE of {TITLES[label]} against the truth ({UNITS[label]})")
     ax.grid(alpha=0.3)
+
+
+def _name(ax: Any, rows: Rows) -> None:
+    """Write the names in a column beside the panel, in the order of the errors, with lines."""
+    low, high = ax.get_ylim()
+    apart = (high - low) / 24
+    places = np.array([row["MAE truth"] for row in rows])
+    for _ in rows:  # pushes neighbours apart, from below
+        places[1:] = np.maximum(places[1:], places[:-1] + apart)
+    places -= max(0, places[-1] - high)
+    for row, place in zip(rows, places, strict=True):
+        color, _ = FAMILIES[family(row["method"])]
+        ax.annotate(
+            row["method"],
+            (row["fit_s"], row["MAE truth"]),
+            xytext=(1.03, place),
+            textcoords=ax.get_yaxis_transform(),
+            va="center",
+            fontsize=9,
+            color=color,
+            arrowprops={**LINE, "color": color},
+        )
 
 
 def _front(rows: Rows) -> tuple[list[float], list[float]]:
