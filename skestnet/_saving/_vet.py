@@ -103,12 +103,12 @@ class _Walk:
 
     def _check_tree(self, state: dict[str, Any]) -> None:
         """Check what compiled code will copy: arrays of the nodes and outputs that there are."""
-        # Without dimensions, they would make scikit-learn read at the address zero.
         content = self._node(state["content"])["content"]
         args = self._node(state["__reduce__"]["args"])["content"]
         n_nodes = self._integer(content["node_count"])
         n_outputs = self._integer(args[2])
         same = [
+            # Without dimensions, they would make scikit-learn read at the address zero.
             self._header(content["nodes"]) == ((n_nodes,), NODE_DTYPE),
             self._header(content["values"]) == ((n_nodes, n_outputs, 1), np.dtype(np.float64)),
             self._header(args[1]) == ((n_outputs,), np.dtype(np.intp)),
