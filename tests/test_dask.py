@@ -57,7 +57,9 @@ def client(folder):
     """Two processes of one thread each, on this machine only."""
     two = {"n_workers": 2, "threads_per_worker": 1, "processes": True}
     loopback = {"host": "127.0.0.1", "dashboard_address": None}
+    setting = re.search(r"^dask\.config\.set\((.*)\)$", PAGE.read_text(encoding="utf-8"), re.M)
     with (
+        dask.config.set(eval(setting[1])),
         distributed.LocalCluster(**two, **loopback, local_directory=folder) as cluster,
         distributed.Client(cluster) as client,
     ):
@@ -144,6 +146,11 @@ def test_a_search_in_processes_has_the_scores_of_a_serial_one(pipeline, data, se
         search.fit(*data)
     assert os.getpid() not in of_fits(search, "process")
     assert_array_equal(of_fits(search, "r2"), serial)
+
+
+def test_workers_reuse_large_blocks_of_memory(client):
+    found = client.run(lambda: os.environ["MALLOC_MMAP_THRESHOLD_"])
+    assert set(found.values()) == {str(2**25)}
 
 
 def test_workers_hold_torch_to_one_thread(client):
