@@ -191,7 +191,7 @@ def test_predictions_from_zarr_to_zarr(data, expected):
     zarr = pytest.importorskip("zarr", reason="needs Zarr: pip install zarr")
     X, _ = data
     zarr.create_array("spectra.zarr", data=X, chunks=(20, 50))
-    names = recipe("def labels", np=np, **recipe("import dask\n"))
+    names = recipe("def labels", np=np, **recipe("import dask\nimport dask.array"))
     recipe("catalogue.to_zarr", **names)
     assert_array_equal(zarr.open_array("catalogue.zarr", mode="r")[:], expected)
 
