@@ -5,7 +5,7 @@ second stage and validation, on more spectra, on longer ones, and with deeper ne
 `predict_dist` with more draws. Everything else is held fixed: 977 pixels, 1024 spectra. The points
 of a curve are measured one after the other, then all of them again, every other time from the last
 to the first. Exponents are slopes of log median time on log size; nothing is subtracted, so that
-what does not grow lowers them.
+what does not grow lowers them. That of the pixels is given for all sizes, and from 977 on.
 
 steps: seconds of all that a fit to 50,000 spectra of 977 pixels does beside running the network.
 Their share is of the time of that fit with the default settings, 2 x 15 epochs, which is not run:
@@ -62,16 +62,18 @@ SMALLEST = {"depth": 12, "width": 2}
 
 
 class Axis(NamedTuple):
-    """What grows, and between which exponents it should."""
+    """What grows, between which exponents it should, and from which sizes on to fit them."""
 
     name: str
     sizes: tuple[int, ...]
     target: tuple[float, float] | None = None
+    starts: tuple[int, ...] = (0,)
 
 
+PIXELS = (250, 500, 977, 1954, 3909, 7818)
 AXES = {
     "spectra": Axis("number of spectra", (1024, 2048, 4096, 8192), (0.9, 1.1)),
-    "pixels": Axis("pixels of a spectrum", (250, 500, 977, 1954, 3909), (0.9, 1.1)),
+    "pixels": Axis("pixels of a spectrum", PIXELS, (0.9, 1.1), (0, 977)),
     "depth": Axis("depth (convolutions)", (12, 20, 34, 66)),
     "draws": Axis("draws of predict_dist", (50, 100, 200, 400, 800, 1600)),
 }
@@ -128,10 +130,13 @@ def points(rows: Rows) -> Rows:
 
 
 def slopes(table: Rows) -> Rows:
-    """Return the exponent of every curve, with its standard error from the scatter of points."""
+    """Return the exponents of every curve, with standard errors from the scatter of points."""
     found = []
-    for axis in dict.fromkeys(line["axis"] for line in table):
-        mine = [line for line in table if line["axis"] == axis]
+    curves = dict.fromkeys(line["axis"] for line in table)
+    for axis, start in [(name, start) for name in curves for start in AXES[name].starts]:
+        mine = [line for line in table if line["axis"] == axis and line["size"] >= start]
+        if len(mine) < 2:  # as in the quick run
+            continue
         size, seconds = (np.log([line[name] for line in mine]) for name in ("size", "seconds"))
         line = linregress(size, seconds)
         target = AXES[axis].target
@@ -151,18 +156,17 @@ def slopes(table: Rows) -> Rows:
 
 
 def plot(table: Rows, path: Path) -> None:
-    """Draw time against size, a panel for each curve, with the fitted power law."""
+    """Draw time against size, a panel for each curve, with the fitted power laws."""
     figure, axes = plt.subplots(2, 2, figsize=(10, 8), layout="constrained")
-    for ax, line in zip(axes.flat, slopes(table), strict=True):
-        mine = [row for row in table if row["axis"] == line["axis"]]
+    laws = slopes(table)
+    for ax, axis in zip(axes.flat, AXES, strict=True):
+        mine = [row for row in table if row["axis"] == axis]
         size, middle, low, high = (
             np.array([row[name] for row in mine])
             for name in ("size", "seconds", "seconds_min", "seconds_max")
         )
-        error = f" ± {line['exponent_se']:.2f}" if np.isfinite(line["exponent_se"]) else ""
-        law = np.exp(line["intercept"]) * size ** line["exponent"]
-        label = f"exponent {line['exponent']:.2f}{error}"
-        ax.plot(size, law, "--", color="#E69F00", label=label)
+        for line, style in zip((law for law in laws if law["axis"] == axis), STYLES, strict=False):
+            draw_law(ax, line, style)
         ax.errorbar(
             size, middle, (middle - low, high - middle), fmt="o", color="#0072B2", capsize=3,
             label="median, smallest and largest",
@@ -174,12 +178,25 @@ def plot(table: Rows, path: Path) -> None:
         ticks = nice_ticks(low.min(), high.max())
         ax.set_ylim(ticks[0], ticks[-1])
         ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-        ax.set_xlabel(AXES[line["axis"]].name)
-        ax.set_ylabel("time of a " + ("prediction (s)" if line["axis"] == "draws" else "fit (s)"))
+        ax.set_xlabel(AXES[axis].name)
+        ax.set_ylabel("time of a " + ("prediction (s)" if axis == "draws" else "fit (s)"))
         ax.grid(alpha=0.3)
         ax.legend(loc="lower right")
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+STYLES: tuple[dict[str, Any], ...] = (
+    {"linestyle": "--", "color": "#E69F00"},
+    {"linestyle": "-", "color": "#009E73"},
+)
+
+
+def draw_law(ax: Any, line: dict[str, Any], style: dict[str, Any]) -> None:
+    size = np.array([line["from"], line["to"]])
+    error = f" ± {line['exponent_se']:.2f}" if np.isfinite(line["exponent_se"]) else ""
+    label = f"exponent {line['exponent']:.2f}{error}, from {line['from']}"
+    ax.plot(size, np.exp(line["intercept"]) * size ** line["exponent"], **style, label=label)
 
 
 def nice_ticks(low: float, high: float) -> list[float]:

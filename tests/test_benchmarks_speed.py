@@ -204,11 +204,14 @@ def test_exponents():
         for factor in (1.0, 0.5, 9.0)  # the median is the first
         for n, s in zip(sizes, seconds, strict=True)
     ]
-    (line,) = slopes(points(rows))
+    line, later = slopes(points(rows))
     coefficients, covariance = np.polyfit(np.log(sizes), np.log(seconds), 1, cov=True)
     assert_allclose(line["exponent"], coefficients[0])
     assert_allclose(line["exponent_se"], covariance[0, 0] ** 0.5)
     assert line["met"] is True
+    later_slope = np.polyfit(np.log(sizes[2:]), np.log(seconds[2:]), 1)[0]
+    assert (later["from"], later["to"]) == (977, 3909)
+    assert_allclose(later["exponent"], later_slope)
     assert slopes(points([{**r, "axis": "depth"} for r in rows]))[0]["target"] == ""
 
 
