@@ -111,7 +111,9 @@ class EstNetRegressor(TwoStageRegressor):
         1 shows a progress bar over the epochs.
     net_params : dict, default=None
         Further arguments of :class:`skorch.NeuralNet`, for experts, such as
-        ``{"optimizer": torch.optim.SGD, "module__reduction": 8}``.
+        ``{"optimizer": torch.optim.SGD, "module__reduction": 8}``. With
+        ``{"compile": True}`` training is compiled by :func:`torch.compile`, and ``compile__mode``
+        and the like go to it: needs a C++ compiler on a processor.
 
     Attributes
     ----------

@@ -94,7 +94,9 @@ class AdaptiveMLPRegressor(TwoStageRegressor):
         1 shows a progress bar over the epochs.
     net_params : dict, default=None
         Further arguments of :class:`skorch.NeuralNet`, for experts, such as
-        ``{"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9}``.
+        ``{"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9}``. With
+        ``{"compile": True}`` training is compiled by :func:`torch.compile`, and ``compile__mode``
+        and the like go to it: needs a C++ compiler on a processor.
 
     Attributes
     ----------

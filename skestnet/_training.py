@@ -5,6 +5,7 @@ No other file but _callbacks.py imports skorch.
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import warnings
@@ -31,6 +32,9 @@ SEEDING = threading.RLock()
 
 FloatArray = NDArray[np.float64]
 Rows = NDArray[np.intp]
+
+
+COMPILE = re.compile(r"compile(__\w+)?")
 
 
 def build_net(
@@ -61,7 +65,13 @@ def build_net(
         **{f"module__{name}": value for name, value in module_params.items()},
         **(net_params or {}),
     }
-    return NeuralNet(**params).initialize()
+    how = {name: params.pop(name) for name in list(params) if COMPILE.fullmatch(name)}
+    net = NeuralNet(**params).initialize()
+    if how.pop("compile", False):
+        # Not by skorch, which puts the network into another module: that has other names for the
+        # weights, and is no EstNet. Training alone calls the module; predictions call its parts.
+        net.module_.compile(**{key.removeprefix("compile__"): how[key] for key in how})
+    return net
 
 
 class StageSettings(NamedTuple):

@@ -83,10 +83,16 @@ SETTINGS = {
         "max_epochs": EPOCHS,
         "net_params": {"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9},
     },
+    "compiled": {
+        "max_epochs": EPOCHS,
+        "net_params": {"compile": True, "compile__backend": "eager"},
+    },
     "no seed": {"max_epochs": EPOCHS, "random_state": None},
 }
 
 
+# Of torch, about its own tensors, when it compiles a GRU.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_a_killed_fit_goes_on_bit_by_bit(settings, lines, small_regressor, killed, tmp_path):
     X, y = lines

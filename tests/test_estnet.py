@@ -385,6 +385,27 @@ def test_net_params(lines, small_regressor):
     assert set(net_params) == {"optimizer", "optimizer__momentum", "module__reduction", "callbacks"}
 
 
+# Of torch, about its own tensors, when it compiles a GRU.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_compiled_training(lines, small_regressor):
+    compiled = []
+
+    def backend(graph, inputs):  # noqa: ARG001
+        compiled.append(graph)
+        return graph.forward
+
+    X, y = lines
+    eager = small_regressor(noise="heteroscedastic").fit(X, y)
+    est = clone(eager).set_params(net_params={"compile": True, "compile__backend": backend})
+    est.fit(X, y)
+    assert compiled
+    assert type(est.net_.module_) is type(eager.net_.module_)
+    assert_allclose(est.predict(X), eager.predict(X), rtol=1e-4, atol=1e-5)
+    expected, found = (each.predict_dist(X).std() for each in (eager, est))
+    assert_allclose(found, expected, rtol=1e-3)
+    assert clone(est).set_params(net_params={"compile": False}).fit(X, y).n_iter_ == eager.n_iter_
+
+
 @pytest.mark.parametrize(
     ("label", "expected"),
     [("teff", (34, 0.6, 0.0008, 0.0)), ("logg", (66, 0.75, 0.0015, 0.1))],

@@ -106,6 +106,7 @@ NETWORKS = {
     "net_params": network(
         net_params={"optimizer": torch.optim.SGD, "module__reduction": np.int64(2)}
     ),
+    "compiled": perceptron(net_params={"compile": True, "compile__backend": "eager"}),
     "preprocess": perceptron(
         preprocess=make_pipeline(MaskedPixelImputer(), StandardScaler()), augment=AddedNoise()
     ),
@@ -352,6 +353,7 @@ class OwnMLP(skestnet.nn.MLP):
     [
         ({"module": OwnMLP}, "net_params has module="),
         ({"callbacks": "disable"}, "net_params has callbacks="),
+        ({"compile__backend": len}, "net_params has compile__backend="),
         ({"optimizer": torch.optim.LBFGS}, "torch.optim.lbfgs.LBFGS"),
     ],
 )

@@ -23,7 +23,10 @@ from skestnet.nn import MLP, BetaNLLLoss, EstNet, WeightedHuberLoss, WithNoise
 
 NETWORKS: dict[str, type[nn.Module]] = {"EstNet": EstNet, "MLP": MLP}
 # Of the arguments of skorch those that only set numbers, and the optimiser.
-NET_PARAMS = re.compile(r"lr|batch_size|optimizer(__\w+)?|module__\w+|iterator_(train|valid)__\w+")
+NET_PARAMS = re.compile(
+    r"lr|batch_size|optimizer(__\w+)?|module__\w+|iterator_(train|valid)__\w+"
+    r"|compile(__(mode|backend|dynamic|fullgraph))?"
+)
 LARGEST_SIZE = 2**31 - 1
 
 
@@ -84,7 +87,7 @@ def check_net_params(net_params: Any) -> None:
         if not NET_PARAMS.fullmatch(name) or not plain:
             raise TypeError(
                 f"net_params has {name}={value!r}: only numbers and torch's optimisers, for the "
-                "optimiser, the network and the batches, can be saved."
+                "optimiser, the network, the batches and torch.compile, can be saved."
             )
 
 
@@ -116,7 +119,7 @@ def rebuild_network(regressor: TwoStageRegressor, architecture: bytes, weights: 
             lr=regressor.lr,
             weight_decay=regressor.weight_decay,
             device=device,
-            net_params=_without_module(regressor.net_params),
+            net_params=_of_the_net(regressor.net_params),
         )
     net.module_.load_state_dict(tensors)
     for epoch in regressor.history_:
@@ -159,7 +162,7 @@ def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Size, 
     return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
 
 
-def _without_module(net_params: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the arguments that are not in the architecture already."""
+def _of_the_net(net_params: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the arguments that are neither in the architecture nor for training alone."""
     items = (net_params or {}).items()
-    return {name: value for name, value in items if not name.startswith("module__")}
+    return {name: value for name, value in items if not name.startswith(("module__", "compile"))}
