@@ -60,12 +60,19 @@ def provenance() -> dict[str, str]:
     script = Path(sys.argv[0]).name
     return {
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-        "commit": _git("describe", "--always", "--dirty", "--abbrev=10"),
+        "commit": _commit(),
         "python": platform.python_version(),
         "versions": ", ".join(versions),
         "hardware": f"{_processor()}, {os.cpu_count()} cores, {_used()}",
         "command": " ".join(["python", f"benchmarks/{script}", *sys.argv[1:]]),
     }
+
+
+def _commit() -> str:
+    """Return the commit, and whether anything but results was changed since."""
+    elsewhere = (":/", ":(top,exclude)benchmarks/results")
+    changed = _git("diff", "--name-only", "HEAD", "--", *elsewhere)
+    return _git("describe", "--always", "--abbrev=10") + ("-dirty" if changed else "") or "unknown"
 
 
 def _used() -> str:
@@ -78,7 +85,7 @@ def _git(*arguments: str) -> str:
     done = subprocess.run(
         ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
     )
-    return done.stdout.strip() or "unknown"
+    return done.stdout.strip()
 
 
 def _processor() -> str:
@@ -118,7 +125,7 @@ class Progress:
         package = sorted(Path(skestnet.__file__).parent.rglob("*.py"))
         for path in [*map(Path, scripts), *package]:
             digest.update(path.read_bytes())
-        self.commit = _git("describe", "--always", "--dirty", "--abbrev=10")
+        self.commit = _commit()
         self.path = RESULTS / f"{name}.{digest.hexdigest()[:8]}.jsonl"
 
     def rows(self) -> list[dict[str, Any]]:
