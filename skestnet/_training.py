@@ -33,7 +33,6 @@ SEEDING = threading.RLock()
 FloatArray = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
-
 COMPILE = re.compile(r"compile(__\w+)?")
 
 

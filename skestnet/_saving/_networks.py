@@ -22,7 +22,7 @@ from skestnet._training_state import remember
 from skestnet.nn import MLP, BetaNLLLoss, EstNet, WeightedHuberLoss, WithNoise
 
 NETWORKS: dict[str, type[nn.Module]] = {"EstNet": EstNet, "MLP": MLP}
-# Of the arguments of skorch those that only set numbers, and the optimiser.
+# Of the arguments of skorch those that only set numbers, the optimiser, and how to compile.
 NET_PARAMS = re.compile(
     r"lr|batch_size|optimizer(__\w+)?|module__\w+|iterator_(train|valid)__\w+"
     r"|compile(__(mode|backend|dynamic|fullgraph))?"
