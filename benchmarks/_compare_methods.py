@@ -87,7 +87,7 @@ ESTNET = {"shortcut": 8, "dropout": 0.02}
 # A catalogue's log g is off by as much as it varies: with 15 epochs the network learns the errors.
 OF_LABEL: dict[str, dict[str, Any]] = {
     "teff": {},
-    "logg": {"max_epochs": 8, "weight_decay": 0.01, "validation_fraction": 0.0},
+    "logg": {"max_epochs": 8, "weight_decay": 0.03, "validation_fraction": 0.0},
 }
 
 
