@@ -18,7 +18,7 @@ switched on, whose time is multiplied by 200: what Monte Carlo dropout costs wit
 modes: steps of training and predictions on a fixed set of batches, in float32 as the package does
 them, compiled by `torch.compile`, and with bfloat16 autocast; and the estimator's epochs with
 ``net_params={"compile": True}``, without the first of them, in which it compiles. "first_s" is the
-first call of each.
+first call of each, with torch's cache of compiled code as it was.
 
 profile: where the time of a training step goes, by kind of layer, forward and backward.
 
