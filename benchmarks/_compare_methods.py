@@ -3,7 +3,7 @@
 A grid takes about a hundred seconds on one core, for each label and split; those of the fast
 methods are as fine as makes sense. The networks with fresh noise get one setting, which was chosen
 on other data (bench_uncertainty.py); epochs and weight decay of EstNet for log g on another draw of
-the Koester set.
+the Koester set (``bench_compare.py --tune``).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 from xgboost import XGBRegressor
 
-from skestnet import AdaptiveMLPRegressor, EstNetRegressor, predict_dist
+from skestnet import AdaptiveMLPRegressor, AdaptiveWeighter, EstNetRegressor, predict_dist
 from skestnet.spectra import AddedNoise, ContinuumNormalizer, FluxScaler, MaskedPixelImputer
 
 Grid = dict[str, list[Any]] | list[dict[str, list[Any]]]
@@ -69,8 +69,29 @@ def _pcas(*numbers: int) -> list[PCA]:
 
 
 def estnet(label: str, seed: int) -> Method:
-    settings = {"max_epochs": 15, "lr": 0.004, **ESTNET, **OF_LABEL[label]}
-    return Method(pipeline(fresh(EstNetRegressor, seed, **settings)))
+    return Method(estnet_with(seed, **OF_LABEL[label]))
+
+
+def estnet_with(seed: int, **settings: Any) -> Pipeline:
+    base = {"max_epochs": 15, "lr": 0.004, **ESTNET}
+    return pipeline(fresh(EstNetRegressor, seed, **{**base, **settings}))
+
+
+SHORT = {"max_epochs": 8, "validation_fraction": 0.0}
+# What --tune tries, besides the settings of bench_uncertainty.py.
+TRIED: tuple[dict[str, Any], ...] = (
+    {},
+    {"lr": 0.002},
+    {"dropout": 0.2},
+    {"weight_decay": 0.003},
+    {"weight_decay": 0.01},
+    {"noise": "constant"},
+    {"max_epochs": 8, "weighter": AdaptiveWeighter()},
+    {"max_epochs": 8, "weighter": AdaptiveWeighter(), "noise": "constant"},
+    {"max_epochs": 8},
+    SHORT,
+    *({**SHORT, "weight_decay": decay} for decay in (0.003, 0.01, 0.03, 0.1)),
+)
 
 
 def estnet_ensemble(label: str, seed: int) -> Method:
@@ -87,7 +108,7 @@ ESTNET = {"shortcut": 8, "dropout": 0.02}
 # A catalogue's log g is off by as much as it varies: with 15 epochs the network learns the errors.
 OF_LABEL: dict[str, dict[str, Any]] = {
     "teff": {},
-    "logg": {"max_epochs": 8, "weight_decay": 0.03, "validation_fraction": 0.0},
+    "logg": {"max_epochs": 8, "validation_fraction": 0.0, "weight_decay": 0.03},
 }
 
 

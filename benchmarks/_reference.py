@@ -1,7 +1,8 @@
 """The two sets of the comparison, of the size and quality of the paper's, with known truth.
 
 5965 spectra of 3909 pixels (4000-8000 Angstrom), median S/N 3.5, split 8:1:1. Both sets and their
-seeds are fixed; `seed` chooses the split. Labels have errors as catalogues do:
+seeds are fixed; `seed` chooses the split, and `draw` another set of the same kind. Labels have
+errors as catalogues do:
 
 - Koester set: the errors that Kepler et al. quote for DA stars of low S/N are close to 0.11 / (S/N)
   in ln Teff and 0.9 / (S/N) dex in log g, at most 0.5 dex. 227 pairs of fits to the same star
@@ -69,17 +70,21 @@ def _grouped(values: NDArray[np.floating], n: int) -> NDArray[np.floating]:
     return values[:, : values.shape[1] // n * n].reshape(len(values), -1, n)
 
 
-def koester(folder: Path, n: int = N_SPECTRA) -> Reference:
+def koester(folder: Path, n: int = N_SPECTRA, draw: int = SEED) -> Reference:
     """Koester models at LAMOST quality; labels of real DA stars with a catalogue's errors."""
-    survey = koester_survey(folder, n, SEED)
+    survey = koester_survey(folder, n, draw)
     truth, snr = survey.labels, np.array(survey.truth["snr"])
     ivar = np.where(survey.spectra.mask, 0, survey.spectra.ivar)
     flux = np.where(ivar > 0, survey.spectra.flux, np.nan)
-    y = catalogue(truth, snr, np.random.default_rng(SEED))
+    y = catalogue(truth, snr, np.random.default_rng(draw))
     return _reference(flux, ivar, y, truth, snr, np.asarray(survey.spectra.wavelength)[0])
 
 
-def embedded(folder: Path | None = None, n: int = N_SPECTRA) -> Reference:  # noqa: ARG001
+def embedded(
+    folder: Path | None = None,  # noqa: ARG001
+    n: int = N_SPECTRA,
+    draw: int = SEED,
+) -> Reference:
     """White dwarfs of the package; 4% of the labels are those of other stars."""
     data = make_white_dwarfs(
         n,
@@ -87,7 +92,7 @@ def embedded(folder: Path | None = None, n: int = N_SPECTRA) -> Reference:  # no
         snr=MEDIAN_SNR,
         snr_scatter=SNR_SCATTER,
         outlier_fraction=WRONG,
-        random_state=SEED,
+        random_state=draw,
     )
     flux = np.where(data.ivar > 0, data.data, np.nan)
     return _reference(flux, data.ivar, data.target, data.truth, data.snr, data.wavelength)

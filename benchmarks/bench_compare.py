@@ -14,7 +14,9 @@ spectra with S/N above 5, in units of that of normal errors of the Cramer-Rao bo
 
 ``--data koester`` needs SKESTNET_DATA. ``--seeds`` and ``--methods`` run some of the work, so that
 processes can share it: give each OMP_NUM_THREADS=1, and end with a run without them, which
-collects. ``--averaged 1`` keeps all 3909 pixels. MiniRocket needs aeon, see README.md. A run that
+collects. ``--tune`` tries settings of EstNet for both labels on another draw of the set, from
+which those for log g were chosen, by errors against the truth (two hours of one core).
+``--averaged 1`` keeps all 3909 pixels. MiniRocket needs aeon, see README.md. A run that
 was killed goes on where it stopped. About four hours of one core for each set; ``--quick`` takes
 three minutes and saves nothing.
 """
@@ -32,7 +34,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _compare_methods import METHODS, of_label
+from _compare_methods import METHODS, TRIED, estnet_with, of_label
 from _compare_plots import plot_pareto
 from _data import LABELS
 from _reference import N_SPECTRA, REFERENCES, Reference, folder_of, split, template_grid
@@ -46,6 +48,7 @@ from skestnet.metrics import crps
 from skestnet.templates import TemplateFitRegressor, TemplateGrid, cramer_rao_bound
 
 SEEDS = (0, 1, 2)
+TUNING_DRAW = 2024
 TEMPLATE_FIT = "template fit, knows the models"
 LINES = ("H-alpha", "H-beta", "H-gamma", "H-delta")
 NAMES = (*METHODS, TEMPLATE_FIT)
@@ -213,6 +216,34 @@ def check_same_splits(rows: Rows) -> None:
     assert not different, f"methods saw different spectra: {different}"
 
 
+# ---- Settings of EstNet ------------------------------------------------------------------------
+
+
+def tune(arguments: argparse.Namespace, progress: Progress | None) -> Rows:
+    """Try settings on a draw of their own: fitted to its training spectra, judged on the others."""
+    rows = progress.rows() if progress else []
+    quick = arguments.quick
+    n = 400 if quick else N_SPECTRA
+    reference = REFERENCES[arguments.data](folder_of(arguments.data), n, TUNING_DRAW)
+    train, *others = split(reference.averaged(arguments.averaged), 0)
+    X, truth = (np.concatenate([getattr(part, of) for part in others]) for of in ("X", "truth"))
+    done = {(row["label"], row["settings"]) for row in rows}
+    tasks = [(label, tried) for label in LABELS for tried in (TRIED[-2:] if quick else TRIED)]
+    for label, tried in tqdm([task for task in tasks if (task[0], str(task[1])) not in done]):
+        pipeline, k = estnet_with(TUNING_DRAW, **tried), LABELS.index(label)
+        model = of_label(label, small(pipeline) if quick else pipeline)
+        start = core_seconds()
+        model.fit(train.X, train.y[:, k])
+        seconds = core_seconds() - start
+        errors = {m: float(v[0]) for m, v in paper_metrics(truth[:, k], model.predict(X)).items()}
+        row = {"label": label, "settings": str(tried), **errors}
+        row |= {"CRPS": float(crps(truth[:, k], predict_dist(model, X))), "fit_s": seconds}
+        rows.append(row)
+        if progress:
+            progress.add([row])
+    return rows
+
+
 # ---- Tables ------------------------------------------------------------------------------------
 
 MEASURED = (
@@ -259,6 +290,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=None, metavar="METHOD", choices=NAMES)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), help="some of 0 to 2")
     parser.add_argument("--averaged", type=int, default=4, help="pixels that are averaged")
+    parser.add_argument("--tune", action="store_true", help="try settings of EstNet instead")
     parser.add_argument("--quick", action="store_true", help="small, saves nothing")
     arguments = parser.parse_args()
     everything = arguments.methods is None and set(arguments.seeds) == set(SEEDS)
@@ -269,11 +301,16 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=ConvergenceWarning)
     if arguments.quick:
         arguments.seeds = [0]
-        print_table(summary(run(arguments, None)))
+        print_table(tune(arguments, None) if arguments.tune else summary(run(arguments, None)))
         return
-    here = Path(__file__)
+    here, name = Path(__file__), f"compare_{'tuning_' if arguments.tune else ''}{arguments.data}"
     scripts = ("_data.py", "_reference.py", "_compare_methods.py")
-    progress = Progress(f"compare_{arguments.data}", here, *map(here.with_name, scripts))
+    progress = Progress(name, here, *map(here.with_name, scripts))
+    if arguments.tune:
+        rows = tune(arguments, progress)
+        print_table(rows)
+        print("saved", save_table(name, rows).name)
+        return
     rows = [row for row in run(arguments, progress) if row["pixels"] == 3909 // arguments.averaged]
     print_table(summary(rows))
     if everything:

@@ -55,6 +55,14 @@ def test_compare(run_benchmark):
 
 
 @pytest.mark.slow
+def test_settings_of_the_comparison(run_benchmark):
+    for library in ("xgboost", "catboost", "ngboost", "lightgbm"):
+        pytest.importorskip(library)
+    output = run_benchmark("bench_compare.py", "--quick", "--tune").stdout
+    assert output.count("{'max_epochs': 8, 'validation_fraction': 0.0, 'weight_decay': 0.03}") == 2
+
+
+@pytest.mark.slow
 def test_ablation(run_benchmark):
     pytest.importorskip("ngboost")
     output = run_benchmark("bench_ablation.py", "--quick").stdout
