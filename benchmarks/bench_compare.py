@@ -296,6 +296,7 @@ def main() -> None:
     everything = arguments.methods is None and set(arguments.seeds) == set(SEEDS)
     arguments.methods = arguments.methods or list(available())
     torch.set_num_threads(1)  # as those of the trees
+    torch.set_flush_denormal(True)  # strong weight decay leads to such numbers: twice the time
     tqdm.monitor_interval = 0  # no thread, so that processes can be forked
     warnings.filterwarnings("ignore", message="X does not have valid feature names")
     warnings.filterwarnings("ignore", category=ConvergenceWarning)
