@@ -230,7 +230,7 @@ def tune(arguments: argparse.Namespace, progress: Progress | None) -> Rows:
     done = {(row["label"], row["settings"]) for row in rows}
     tasks = [(label, tried) for label in LABELS for tried in (TRIED[-2:] if quick else TRIED)]
     for label, tried in tqdm([task for task in tasks if (task[0], str(task[1])) not in done]):
-        pipeline, k = estnet_with(TUNING_DRAW, **tried), LABELS.index(label)
+        pipeline, k = estnet_with(0, **tried), LABELS.index(label)
         model = of_label(label, small(pipeline) if quick else pipeline)
         start = core_seconds()
         model.fit(train.X, train.y[:, k])
