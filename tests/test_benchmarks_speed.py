@@ -41,7 +41,7 @@ def test_survey(run_benchmark):
     pytest.importorskip("distributed")
     output = run_benchmark("bench_survey.py", "--quick", timeout=600).stdout
     assert "predict_survey" in output
-    assert output.count("Dask") == 1
+    assert output.count("Dask") == 2
 
 
 @pytest.mark.slow
