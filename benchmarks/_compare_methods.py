@@ -77,7 +77,23 @@ def estnet_with(seed: int, **settings: Any) -> Pipeline:
     return pipeline(fresh(EstNetRegressor, seed, **{**base, **settings}))
 
 
+def estnet_ensemble(label: str, seed: int) -> Method:
+    one = estnet(label, seed).pipeline[-1]
+    ensemble = BaggingRegressor(one, 3, bootstrap=False, random_state=seed)
+    return Method(pipeline(ensemble))
+
+
+def fresh_mlp(label: str, seed: int) -> Method:  # noqa: ARG001
+    return Method(pipeline(fresh(AdaptiveMLPRegressor, seed, max_epochs=20, lr=0.003)))
+
+
+ESTNET = {"shortcut": 8, "dropout": 0.02}
 SHORT = {"max_epochs": 8, "validation_fraction": 0.0}
+# A catalogue's log g is off by as much as it varies: with 15 epochs the network learns the errors.
+OF_LABEL: dict[str, dict[str, Any]] = {
+    "teff": {},
+    "logg": {**SHORT, "weight_decay": 0.03},
+}
 # What --tune tries, besides the settings of bench_uncertainty.py.
 TRIED: tuple[dict[str, Any], ...] = (
     {},
@@ -92,24 +108,6 @@ TRIED: tuple[dict[str, Any], ...] = (
     SHORT,
     *({**SHORT, "weight_decay": decay} for decay in (0.003, 0.01, 0.03, 0.1)),
 )
-
-
-def estnet_ensemble(label: str, seed: int) -> Method:
-    one = estnet(label, seed).pipeline[-1]
-    ensemble = BaggingRegressor(one, 3, bootstrap=False, random_state=seed)
-    return Method(pipeline(ensemble))
-
-
-def fresh_mlp(label: str, seed: int) -> Method:  # noqa: ARG001
-    return Method(pipeline(fresh(AdaptiveMLPRegressor, seed, max_epochs=20, lr=0.003)))
-
-
-ESTNET = {"shortcut": 8, "dropout": 0.02}
-# A catalogue's log g is off by as much as it varies: with 15 epochs the network learns the errors.
-OF_LABEL: dict[str, dict[str, Any]] = {
-    "teff": {},
-    "logg": {"max_epochs": 8, "validation_fraction": 0.0, "weight_decay": 0.03},
-}
 
 
 def fresh(kind: Any, seed: int, **params: Any) -> Any:

@@ -56,7 +56,7 @@ def folder(tmp_path_factory):
 def client(folder):
     """Two processes of one thread each, on this machine only."""
     two = {"n_workers": 2, "threads_per_worker": 1, "processes": True}
-    loopback = {"host": "127.0.0.1", "dashboard_address": None}
+    loopback = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}  # any free port
     setting = re.search(r"^dask\.config\.set\((.*)\)$", PAGE.read_text(encoding="utf-8"), re.M)
     with (
         dask.config.set(eval(setting[1])),
