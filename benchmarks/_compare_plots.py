@@ -21,6 +21,7 @@ FAMILIES = {
 }
 FARTHEST = 1.7  # times the smallest error
 LINE = {"arrowstyle": "-", "relpos": (0, 0.5), "alpha": 0.35, "linewidth": 0.8}
+MEAN = "mean label"
 TREES = ("random forest", "XGBoost", "NGBoost", "CatBoost", "LightGBM")
 
 
@@ -28,25 +29,33 @@ def plot_pareto(table: Rows, path: Path) -> None:
     """Draw MAE against seconds of a fit, one panel a label, and who is beaten by none in both."""
     figure, axes = plt.subplots(1, 2, figsize=(13, 6), layout="constrained")
     for ax, label in zip(axes, TITLES, strict=True):
-        _panel(ax, [row for row in table if row["label"] == label and shown(row)], label)
+        _panel(ax, [row for row in table if row["label"] == label], label)
+    axes[0].legend(loc="lower left", fontsize=9)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
 def shown(row: dict[str, Any]) -> bool:
-    """Leave out the mean label, and what is not fitted and so has no place on the axis of time."""
-    return row["method"] != "mean label" and row["fit_s"] > 0
+    """Leave out what is not fitted and so has no place on the axis of time."""
+    return row["method"] != MEAN and row["fit_s"] > 0
 
 
-def _panel(ax: Any, rows: Rows, label: str) -> None:
+def _panel(ax: Any, table: Rows, label: str) -> None:
+    rows = [row for row in table if shown(row)]
     limit = FARTHEST * min(row["MAE truth"] for row in rows)
     near = sorted((row for row in rows if row["MAE truth"] < limit), key=lambda r: r["MAE truth"])
     for row in near:
         color, marker = FAMILIES[family(row["method"])]
         style = {"fmt": marker, "color": color, "capsize": 3, "markersize": 7}
-        ax.errorbar(row["fit_s"], row["MAE truth"], row["MAE truth se"], **style)
-    front = _front(near)
-    ax.step(*front, where="post", color="#999999", linestyle="--", zorder=0)
+        scatter = row["MAE truth se"] if row["splits"] > 1 else None
+        ax.errorbar(row["fit_s"], row["MAE truth"], scatter, **style)
+    front = {"color": "#999999", "linestyle": "--", "zorder": 0, "label": "best for the time"}
+    ax.step(*_front(near), where="post", **front)
+    for row in table:
+        if row["method"] == MEAN and row["MAE truth"] < limit:
+            ax.axhline(row["MAE truth"], color="#666666", linestyle=":", zorder=0)
+            at = {"xy": (0.01, row["MAE truth"]), "xycoords": ax.get_yaxis_transform()}
+            ax.annotate(MEAN, **at, fontsize=9, color="#666666", va="bottom")
     ax.set_xscale("log")
     _name(ax, near)
     digits = 0 if label == "teff" else 3

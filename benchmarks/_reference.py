@@ -16,19 +16,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
 from _data import MEDIAN_SNR, SNR_SCATTER, koester_models, koester_survey, mean_of
-from _results import data_folder
+from _results import data_folder, paper_metrics
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from skestnet.datasets import make_white_dwarf_grid, make_white_dwarfs
+from skestnet.metrics import crps
 from skestnet.templates import TemplateGrid
 
 FloatArray = NDArray[np.float64]
+Rows = list[dict[str, Any]]
 
 N_SPECTRA = 5965
 N_PIXELS = 3909
@@ -129,6 +131,30 @@ def split(reference: Reference, seed: int) -> tuple[Reference, Reference, Refere
     rest, test = train_test_split(rows, test_size=0.1, random_state=seed)
     train, validation = train_test_split(rest, test_size=1 / 9, random_state=seed)
     return reference.rows(train), reference.rows(validation), reference.rows(test)
+
+
+def digest(parts: tuple[Reference, ...]) -> str:
+    """Tell a split from all others."""
+    return "-".join(part.digest() for part in parts)
+
+
+def check_same_splits(rows: Rows) -> None:
+    """Make sure that all rows of a set, a number of pixels and a seed saw the same spectra."""
+    seen: dict[Any, set[str]] = {}
+    for row in rows:
+        seen.setdefault((row["data"], row["pixels"], row["seed"]), set()).add(row["digest"])
+    different = {key: digests for key, digests in seen.items() if len(digests) > 1}
+    if different:
+        raise AssertionError(f"methods saw different spectra: {different}")
+
+
+def errors(test: Reference, k: int, predicted: Any, dist: Any) -> dict[str, float]:
+    """Return the metrics of estimates of a label, against the catalogue and against the truth."""
+    found: dict[str, float] = {}
+    for against, y in (("truth", test.truth[:, k]), ("catalogue", test.y[:, k])):
+        found |= {f"{m} {against}": float(v[0]) for m, v in paper_metrics(y, predicted).items()}
+        found[f"CRPS {against}"] = np.nan if dist is None else float(crps(y, dist))
+    return found
 
 
 def _reference(

@@ -27,7 +27,10 @@ from sklearn.metrics import (
 import skestnet
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("skestnet", "scikit-learn", "skorch", "torch", "numpy", "scipy", "lightgbm")
+PACKAGES = (
+    *("skestnet", "scikit-learn", "skorch", "torch", "numpy", "scipy"),
+    *("lightgbm", "xgboost", "catboost", "ngboost", "aeon", "cleanlab"),
+)
 
 # Section 2.5 of the paper, eqs. 22-25.
 METRICS = {
@@ -56,7 +59,7 @@ def data_folder() -> Path:
 
 def provenance() -> dict[str, str]:
     """Say when, from which commit, with which versions and hardware, and by which command."""
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
+    versions = filter(None, map(_version, PACKAGES))
     script = Path(sys.argv[0]).name
     return {
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
@@ -66,6 +69,14 @@ def provenance() -> dict[str, str]:
         "hardware": f"{_processor()}, {os.cpu_count()} cores, {_used()}",
         "command": " ".join(["python", f"benchmarks/{script}", *sys.argv[1:]]),
     }
+
+
+def _version(name: str) -> str:
+    """Name a package with its version, if it is installed."""
+    try:
+        return f"{name} {importlib.metadata.version(name)}"
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _commit() -> str:
@@ -103,7 +114,8 @@ def save_table(name: str, rows: list[dict[str, Any]]) -> Path:
     RESULTS.mkdir(exist_ok=True)
     text = io.StringIO()
     text.writelines(f"# {key}: {value}\n" for key, value in provenance().items())
-    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+    names = dict.fromkeys(name for row in rows for name in row)
+    writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: _rounded(value) for key, value in row.items()} for row in rows)
     path = RESULTS / f"{name}.csv"
@@ -118,15 +130,29 @@ class Progress:
 
     The file's name holds a digest of the scripts and of the package: rows of another version are
     not mixed in. Each row has the commit that it was computed at.
+
+    Parameters
+    ----------
+    name : str
+        Beginning of the file's name.
+    *scripts : path-like
+        Scripts that the rows depend on.
+    key : tuple of str, default=()
+        What tells rows apart: of those with the same, which processes that share the work can
+        compute twice, the last counts.
     """
 
-    def __init__(self, name: str, *scripts: str) -> None:
+    def __init__(self, name: str, *scripts: str | Path, key: tuple[str, ...] = ()) -> None:
         digest = hashlib.sha1()
         package = sorted(Path(skestnet.__file__).parent.rglob("*.py"))
         for path in [*map(Path, scripts), *package]:
             digest.update(path.read_bytes())
         self.commit = _commit()
+        self.key = key
         self.path = RESULTS / f"{name}.{digest.hexdigest()[:8]}.jsonl"
+        others = [path.name for path in RESULTS.glob(f"{name}.*.jsonl") if path != self.path]
+        if others and not self.path.exists():
+            print(f"Rows of other versions are not used: {', '.join(others)}.")
 
     def rows(self) -> list[dict[str, Any]]:
         """Read the rows so far; a line that a kill cut short is left out."""
@@ -136,13 +162,16 @@ class Progress:
                 found.append(json.loads(line))
             except json.JSONDecodeError:
                 continue
-        return found
+        if not self.key:
+            return found
+        return list({tuple(row[name] for name in self.key): row for row in found}.values())
 
     def add(self, rows: list[dict[str, Any]]) -> None:
-        """Append rows: one write, so that several processes can share the file."""
+        """Append rows, with the commit: one write, so that several processes can share the file."""
         RESULTS.mkdir(exist_ok=True)
+        for row in rows:
+            row["commit"] = self.commit
         # A leading line break ends what a kill cut short.
-        rows = [{**row, "commit": self.commit} for row in rows]
         text = "".join("\n" + json.dumps(row, default=float) for row in rows) + "\n"
         with self.path.open("a") as file:
             file.write(text)

@@ -3,22 +3,23 @@
 Effective temperature and surface gravity of the reference sets (see _reference.py): 5965 spectra of
 LAMOST quality, split 8:1:1, averaged to 977 pixels, one model for each label. Every method is a
 scikit-learn pipeline. Its parameters are searched for with GridSearchCV: fitted to the training
-spectra, judged by the mean absolute error on the validation spectra, then refitted to both; a
-search takes about a hundred seconds of one core. The test spectra are judged once, against the
+spectra, judged by the mean absolute error on the validation spectra, whose labels are the
+catalogue's, then refitted to both; a search takes up to five minutes of one core, that of EstNet,
+which has two settings to choose from, the longest. The test spectra are judged once, against the
 catalogue's labels and against the true ones. Held fixed: spectra, splits (by their digest), ln Teff
-as the label. Three splits.
+as the label. Three splits; standard errors are of a bootstrap over the test spectra, with the same
+draws for all methods, so that those of the differences ("behind": error less that of three EstNets)
+are of pairs.
 
 The traditional method, TemplateFitRegressor, knows the models and the noise of every pixel, which
-the others do not, and sees no training spectra. "over bound" is the median absolute error of the
-spectra with S/N above 5, in units of that of normal errors of the Cramer-Rao bound's size.
+the others do not, and sees no training spectra. "over bound" is the median of error over
+Cramer-Rao bound, of the spectra with S/N above 5, in units of that of a normal error.
 
 ``--data koester`` needs SKESTNET_DATA. ``--seeds`` and ``--methods`` run some of the work, so that
-processes can share it: give each OMP_NUM_THREADS=1, and end with a run without them, which
-collects. ``--tune`` tries settings of EstNet for both labels on another draw of the set, from
-which those for log g were chosen, by errors against the truth (two hours of one core).
-``--averaged 1`` keeps all 3909 pixels. MiniRocket needs aeon, see README.md. A run that
-was killed goes on where it stopped. About four hours of one core for each set; ``--quick`` takes
-three minutes and saves nothing.
+processes can share it: give each OMP_NUM_THREADS=1, and end with a run that has neither option,
+which collects. ``--averaged 1`` keeps all 3909 pixels, for a table of its own. MiniRocket needs
+aeon, see README.md. A run that was killed goes on where it stopped. About six hours of one core for
+each set; ``--quick`` takes three minutes and saves nothing.
 """
 
 from __future__ import annotations
@@ -28,51 +29,61 @@ import multiprocessing
 import resource
 import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from _compare_methods import METHODS, TRIED, estnet_with, of_label
+from _compare_methods import METHODS, POINTS, of_label
 from _compare_plots import plot_pareto
+from _compare_tables import KEPT, summary
 from _data import LABELS
-from _reference import N_SPECTRA, REFERENCES, Reference, folder_of, split, template_grid
-from _results import RESULTS, Progress, paper_metrics, print_table, save_table
+from _reference import (
+    N_SPECTRA,
+    REFERENCES,
+    Reference,
+    check_same_splits,
+    digest,
+    errors,
+    folder_of,
+    split,
+    template_grid,
+)
+from _results import RESULTS, Progress, print_table, save_table
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from tqdm.auto import tqdm
 
 from skestnet import predict_dist
-from skestnet.metrics import crps
 from skestnet.templates import TemplateFitRegressor, TemplateGrid, cramer_rao_bound
 
 SEEDS = (0, 1, 2)
-TUNING_DRAW = 2024
 TEMPLATE_FIT = "template fit, knows the models"
 LINES = ("H-alpha", "H-beta", "H-gamma", "H-delta")
 NAMES = (*METHODS, TEMPLATE_FIT)
 GOOD = 5.0  # S/N from which errors are compared with the bound
 NORMAL_MEDIAN = 0.6745  # median absolute value of a standard normal number
+KEY = ("method", "label", "seed", "pixels")
 Rows = list[dict[str, Any]]
 
 
 # ---- One method --------------------------------------------------------------------------------
 
 
-def search(method: str, label: str, seed: int, quick: bool) -> Any:
-    """Build the regressor of a label, with the search around it."""
-    pipeline, grid = METHODS[method](label, seed)
+def search(method: str, label: str, seed: int, quick: bool) -> tuple[Any, dict[str, Any]]:
+    """Build the regressor of a label, with the search around it, and what is to be set then."""
+    pipeline, grid, then = METHODS[method](label, seed)
     if quick:
         pipeline, grid = small(pipeline), {}
     model = of_label(label, pipeline)
-    if not grid:
-        return model
     prefix = "" if model is pipeline else "regressor__"
+    then = {prefix + name: value for name, value in then.items()}
+    if not grid:
+        return model, then
     grids = [grid] if isinstance(grid, dict) else grid
     named = [{prefix + name: values for name, values in one.items()} for one in grids]
     scoring = {"scoring": "neg_mean_absolute_error", "error_score": "raise"}
-    return GridSearchCV(model, named, **scoring, refit=False)
+    return GridSearchCV(model, named, **scoring, refit=False), then
 
 
 def small(pipeline: Any) -> Any:
@@ -84,7 +95,7 @@ def small(pipeline: Any) -> Any:
 
 
 def fit(
-    model: Any, train: Reference, validation: Reference, k: int
+    model: Any, then: dict[str, Any], train: Reference, validation: Reference, k: int
 ) -> tuple[Any, dict[str, float | str]]:
     """Search, then fit what was chosen; say what it was, and the seconds that each of them took."""
     X = np.concatenate([train.X, validation.X])
@@ -95,7 +106,7 @@ def fit(
         model.set_params(cv=PredefinedSplit(fold)).fit(X, y)
         chosen, model = model.best_params_, model.estimator.set_params(**model.best_params_)
     searched = core_seconds()
-    model.fit(X, y)
+    model.set_params(**then).fit(X, y)
     seconds = {"search_s": searched - start, "fit_s": core_seconds() - searched}
     return model, {**seconds, "chosen": str(chosen)}
 
@@ -107,16 +118,12 @@ def core_seconds() -> float:
 
 def judge(data: str, label: str, test: Reference, predicted: Any, dist: Any) -> dict[str, float]:
     k = LABELS.index(label)
-    found: dict[str, float] = {}
-    for against, y in (("catalogue", test.y[:, k]), ("truth", test.truth[:, k])):
-        found |= {f"{m} {against}": float(v[0]) for m, v in paper_metrics(y, predicted).items()}
-        found[f"CRPS {against}"] = np.nan if dist is None else float(crps(y, dist))
     good = test.snr > GOOD
     grid = template_grid(data, folder_of(data), test.wavelength)
     noise = noise_level(grid, test)[good]
     bound = cramer_rao_bound(grid, test.truth[good], noise, nuisances=[("continuum", 3)])[:, k]
-    error = np.median(np.abs(predicted - test.truth[:, k])[good])
-    return found | {"over bound": float(error / (NORMAL_MEDIAN * np.median(bound)))}
+    over = np.median(np.abs(predicted - test.truth[:, k])[good] / bound) / NORMAL_MEDIAN
+    return {**errors(test, k, predicted, dist), "over bound": float(over)}
 
 
 def noise_level(grid: TemplateGrid, test: Reference) -> Any:
@@ -136,34 +143,32 @@ def evaluate(
         fitted: Any = TemplateFitRegressor.from_grid(grid, lines=LINES)
         about: dict[str, Any] = {"search_s": 0.0, "fit_s": 0.0, "chosen": "{}"}
     else:
-        fitted, about = fit(search(method, label, seed, quick), train, validation, k)
+        fitted, about = fit(*search(method, label, seed, quick), train, validation, k)
     start = core_seconds()
-    predicted, dist = predictions(fitted, test, k)
+    predicted = estimates(fitted, test, k)
     predict_seconds = core_seconds() - start
+    dist = None if method in (*POINTS, TEMPLATE_FIT) else predict_dist(fitted, test.X)
     peak = peak_mb() - before
     return {
         "data": data,
         "pixels": len(test.wavelength),
         "seed": seed,
-        "digest": "-".join(part.digest() for part in (train, validation, test)),
+        "digest": digest((train, validation, test)),
         "method": method,
         "label": label,
         **judge(data, label, test, predicted, dist),
         **about,
         "predict_s": predict_seconds,
         "peak_MB": peak,
+        "estimates": np.asarray(predicted, dtype=float).tolist(),
+        "true labels": test.truth[:, k].tolist(),
     }
 
 
-def predictions(fitted: Any, test: Reference, k: int) -> tuple[Any, Any]:
-    """Predict labels, and distributions where a method has them."""
+def estimates(fitted: Any, test: Reference, k: int) -> Any:
     if isinstance(fitted, TemplateFitRegressor):
-        return fitted.predict(test.X, ivar=test.sigma**-2.0)[:, k], None
-    predicted = fitted.predict(test.X)
-    try:
-        return predicted, predict_dist(fitted, test.X)
-    except TypeError:  # it has none
-        return predicted, None
+        return fitted.predict(test.X, ivar=test.sigma**-2.0)[:, k]
+    return fitted.predict(test.X)
 
 
 def peak_mb() -> float:
@@ -174,17 +179,17 @@ def peak_mb() -> float:
 
 
 def run(arguments: argparse.Namespace, progress: Progress | None) -> Rows:
-    """Run what is not in the progress file yet."""
-    quick = arguments.quick
-    rows = progress.rows() if progress else []
-    done = {(row["method"], row["label"], row["seed"], row["pixels"]) for row in rows}
-    n_pixels = 3909 // arguments.averaged
+    """Run what is not in the progress file yet; return the rows of all methods and these splits."""
+    quick, n_pixels = arguments.quick, 3909 // arguments.averaged
+    before = progress.rows() if progress else []
+    rows = [r for r in before if r["pixels"] == n_pixels and r["seed"] in arguments.seeds]
+    done = {(row["method"], row["label"], row["seed"]) for row in rows}
     tasks = [
         (method, label, seed)
         for seed in arguments.seeds
         for method in arguments.methods
         for label in LABELS
-        if (method, label, seed, n_pixels) not in done
+        if (method, label, seed) not in done
     ]
     start = evaluate if quick else in_own_process
     reference = REFERENCES[arguments.data](
@@ -193,108 +198,49 @@ def run(arguments: argparse.Namespace, progress: Progress | None) -> Rows:
     for task in (bar := tqdm(tasks, desc=arguments.data)):
         bar.set_postfix_str(", ".join(map(str, task)))
         row = start(arguments.data, reference, *task, quick)
+        check_same_splits([*rows, row])
         rows.append(row)
         if progress:
             progress.add([row])
-    check_same_splits(rows)
     return rows
 
 
 def in_own_process(*task: Any) -> dict[str, Any]:
-    # A fork has the spectra already.
+    """Evaluate in a process of its own: a fork has the spectra already."""
     context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(evaluate, *task).result()
-
-
-def check_same_splits(rows: Rows) -> None:
-    """Make sure that all methods saw the same spectra, labels and splits."""
-    seen: dict[Any, set[str]] = {}
-    for row in rows:
-        seen.setdefault((row["data"], row["pixels"], row["seed"]), set()).add(row["digest"])
-    different = {key: digests for key, digests in seen.items() if len(digests) > 1}
-    assert not different, f"methods saw different spectra: {different}"
-
-
-# ---- Settings of EstNet ------------------------------------------------------------------------
-
-
-def tune(arguments: argparse.Namespace, progress: Progress | None) -> Rows:
-    """Try settings on a draw of their own: fitted to its training spectra, judged on the others."""
-    rows = progress.rows() if progress else []
-    quick = arguments.quick
-    n = 400 if quick else N_SPECTRA
-    reference = REFERENCES[arguments.data](folder_of(arguments.data), n, TUNING_DRAW)
-    train, *others = split(reference.averaged(arguments.averaged), 0)
-    X, truth = (np.concatenate([getattr(part, of) for part in others]) for of in ("X", "truth"))
-    done = {(row["label"], row["settings"]) for row in rows}
-    tasks = [(label, tried) for label in LABELS for tried in (TRIED[-2:] if quick else TRIED)]
-    for label, tried in tqdm([task for task in tasks if (task[0], str(task[1])) not in done]):
-        pipeline, k = estnet_with(0, **tried), LABELS.index(label)
-        model = of_label(label, small(pipeline) if quick else pipeline)
-        start = core_seconds()
-        model.fit(train.X, train.y[:, k])
-        seconds = core_seconds() - start
-        errors = {m: float(v[0]) for m, v in paper_metrics(truth[:, k], model.predict(X)).items()}
-        row = {"label": label, "settings": str(tried), **errors}
-        row |= {"CRPS": float(crps(truth[:, k], predict_dist(model, X))), "fit_s": seconds}
-        rows.append(row)
-        if progress:
-            progress.add([row])
-    return rows
-
-
-# ---- Tables ------------------------------------------------------------------------------------
-
-MEASURED = (
-    *(f"{m} truth" for m in ("MAE", "RMSE", "MAPE", "ME", "CRPS")),
-    *(f"{m} catalogue" for m in ("MAE", "RMSE", "MAPE", "ME", "CRPS")),
-    "over bound",
-    "search_s",
-    "fit_s",
-    "predict_s",
-    "peak_MB",
-)
-
-
-def summary(rows: Rows) -> Rows:
-    """Average over the splits; standard errors follow the means of the metrics against truth."""
-    table = []
-    for label in LABELS:
-        for method in dict.fromkeys(row["method"] for row in rows):
-            some = [r for r in rows if r["method"] == method and r["label"] == label]
-            if not some:
-                continue
-            line: dict[str, Any] = {"label": label, "method": method, "splits": len(some)}
-            for name in MEASURED:
-                values = np.array([row[name] for row in some], dtype=float)
-                line[name] = values.mean()
-                if name.endswith("truth"):
-                    line[f"{name} se"] = values.std(ddof=min(1, len(some) - 1)) / len(some) ** 0.5
-            table.append(line)
-    return table
+    mine, its = context.Pipe(duplex=False)
+    process = context.Process(target=lambda: its.send(evaluate(*task)), daemon=True)
+    process.start()
+    its.close()  # the process has a copy; when it ends, mine has nothing more to wait for
+    try:
+        return mine.recv()
+    except EOFError:
+        raise RuntimeError(f"{task[2:5]} ended without a result: see above.") from None
+    finally:
+        process.join()
 
 
 def save(data: str, pixels: int, rows: Rows) -> None:
     order = list(NAMES)
     rows = sorted(rows, key=lambda r: (r["label"] != "teff", order.index(r["method"]), r["seed"]))
+    table = summary(rows)
+    long_form = [{k: v for k, v in row.items() if k not in KEPT} for row in rows]
     name = f"compare_{data}" + ("" if pixels == 977 else f"_{pixels}")
-    print("saved", save_table(name, rows).name)
-    print("saved", save_table(f"{name}_summary", summary(rows)).name)
-    plot_pareto(summary(rows), RESULTS / f"{name}_pareto.png")
+    print("saved", save_table(name, long_form).name)
+    print("saved", save_table(f"{name}_summary", table).name)
+    plot_pareto(table, RESULTS / f"{name}_pareto.png")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", choices=tuple(REFERENCES), default="embedded")
     parser.add_argument("--methods", nargs="+", default=None, metavar="METHOD", choices=NAMES)
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), help="some of 0 to 2")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, choices=SEEDS)
     parser.add_argument("--averaged", type=int, default=4, help="pixels that are averaged")
-    parser.add_argument("--tune", action="store_true", help="try settings of EstNet instead")
     parser.add_argument("--quick", action="store_true", help="small, saves nothing")
     arguments = parser.parse_args()
     everything = arguments.methods is None and set(arguments.seeds) == set(SEEDS)
-    arguments.methods = arguments.methods or list(available())
+    arguments.methods = arguments.methods or available()
     torch.set_num_threads(1)  # as those of the trees
     torch.set_flush_denormal(True)  # strong weight decay leads to such numbers: twice the time
     tqdm.monitor_interval = 0  # no thread, so that processes can be forked
@@ -302,19 +248,14 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=ConvergenceWarning)
     if arguments.quick:
         arguments.seeds = [0]
-        print_table(tune(arguments, None) if arguments.tune else summary(run(arguments, None)))
+        print_table(summary(run(arguments, None)))
         return
-    here, name = Path(__file__), f"compare_{'tuning_' if arguments.tune else ''}{arguments.data}"
+    here = Path(__file__)
     scripts = ("_data.py", "_reference.py", "_compare_methods.py")
-    progress = Progress(name, here, *map(here.with_name, scripts))
-    if arguments.tune:
-        rows = tune(arguments, progress)
-        print_table(rows)
-        print("saved", save_table(name, rows).name)
-        return
-    rows = [row for row in run(arguments, progress) if row["pixels"] == 3909 // arguments.averaged]
+    progress = Progress(f"compare_{arguments.data}", here, *map(here.with_name, scripts), key=KEY)
+    rows = run(arguments, progress)
     print_table(summary(rows))
-    if everything:
+    if everything or arguments.averaged != 4:
         save(arguments.data, 3909 // arguments.averaged, rows)
 
 

@@ -85,7 +85,9 @@ def fig1_data(f: Fitted) -> Any:
     axes[0].hist(f.train.snr, np.geomspace(0.1, 100, 40), color=BLUE)
     axes[0].set_xscale("log")
     axes[0].set_xlabel(f"S/N per LAMOST pixel (median {np.median(f.train.snr):.1f})")
-    for ax, k, bins in ((axes[1], 0, np.linspace(5e3, 6e4, 45)), (axes[2], 1, 45)):
+    for ax, k in ((axes[1], 0), (axes[2], 1)):
+        both = np.concatenate([f.train.truth[:, k], f.train.y[:, k]])
+        bins = np.linspace(*np.quantile(both, [0.001, 0.999]), 45)
         ax.hist(f.train.truth[:, k], bins, color=BLUE, label="true")
         ax.hist(f.train.y[:, k], bins, color=ORANGE, histtype="step", label="in the catalogue")
         ax.set_xlabel(NAMES[k])
@@ -104,7 +106,7 @@ def fig2_spectra(f: Fitted) -> Any:
         flux = f.test.X[row] / np.nanmedian(f.test.X[row])
         model = models[row] / np.median(models[row])
         ax.plot(f.test.wavelength, flux, color=GREY, linewidth=0.7, label="spectrum")
-        ax.plot(f.test.wavelength, model, color=ORANGE, linewidth=1.4, label="without noise")
+        ax.plot(f.test.wavelength, model, color=ORANGE, linewidth=1.4, label="model")
         teff, logg = f.test.truth[row]
         title = f"S/N {f.test.snr[row]:.1f}, Teff {teff:.0f} K, log g {logg:.2f}"
         ax.set_title(title, fontsize=10, loc="left")
@@ -133,7 +135,7 @@ def fig4_predictions(f: Fitted) -> Any:
         mae = np.abs(y - x).mean()
         top.set_title(f"mean absolute error {mae:.4g} {NAMES[k].split('(')[1][:-1]}", fontsize=10)
         top.set_ylabel(f"predicted {NAMES[k]}")
-        bottom.set_ylabel("predicted - true")
+        bottom.set_ylabel(f"predicted - true ({NAMES[k].split('(')[1]}")
         bottom.set_xlabel(f"true {NAMES[k]}")
     bar = figure.colorbar(points, ax=axes, label="S/N per LAMOST pixel")
     bar.set_ticks(np.log10([0.5, 1, 2, 5, 10, 20]), labels=["0.5", "1", "2", "5", "10", "20"])
@@ -162,6 +164,7 @@ def fig6_saliency(f: Fitted) -> Any:
         f.test.X,
         wavelength=f.test.wavelength,
         flux=_observed(f.test),
+        flux_name="flux / median",
         label_names=names,
         lines="balmer",
         name="EstNet",
@@ -181,8 +184,9 @@ def fig6_maps(f: Fitted) -> Any:
     row = int(np.argmin(bright))
     maps = feature_maps(f.model, f.test.X[[row]])
     figure, axes = plt.subplots(4, 1, figsize=(9, 9), layout="constrained")
-    axes[0].plot(f.test.wavelength, f.test.X[row], color=GREY, linewidth=0.9)
-    axes[0].set_ylabel("flux")
+    flux = f.test.X[row] / np.nanmedian(f.test.X[row])
+    axes[0].plot(f.test.wavelength, flux, color=GREY, linewidth=0.9)
+    axes[0].set_ylabel("flux / median")
     ends = (f.test.wavelength[0], f.test.wavelength[-1])
     for ax, values, name in ((axes[1], maps.input[0], "input"), (axes[2], maps.prse[0], "PRSE")):
         scaled = values - values.mean(axis=1, keepdims=True)

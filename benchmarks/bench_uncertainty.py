@@ -4,16 +4,18 @@ Effective temperature and surface gravity of 2000 test spectra, after training o
 of the data. All methods learn ln(Teff) and log g from the same spectra and are judged in K and
 dex, against the labels of the test spectra: coverage of 50, 68, 90 and 95% intervals overall and
 in each quartile of S/N, their widths, CRPS, and coverage of the joint 68 and 95% regions. EstNet:
-with Monte Carlo dropout alone (the paper), with heteroscedastic noise, three such networks as an
-ensemble, and these calibrated by a split, also by groups of S/N. Others: as they are, and
-calibrated in the same way. Held fixed: spectra, splits, scaling of spectra and labels.
+with Monte Carlo dropout alone (the paper's way, with a dropout of 0.2), with heteroscedastic noise,
+three such networks as an ensemble, and these calibrated by a split, also by groups of S/N. Others:
+as they are, and calibrated in the same way. Held fixed: spectra, splits, scaling of spectra and
+labels.
 
 ``--data embedded``: simulated stars of the package at 163 pixels, labels with errors. ``--data
 koester`` (needs SKESTNET_DATA): models at LAMOST quality, 977 pixels, with the labels of real
-stars. Settings were chosen once, on another draw, by ``--tune``. ``--seeds`` runs some of the
-draws, so that processes can share the work: give each OMP_NUM_THREADS=1, and end with a run without
-it, which collects. A run that was killed goes on where it stopped. About 25 and 85 minutes on two
-cores; ``--quick`` takes a minute and saves nothing.
+stars. Settings were chosen once, on another draw, by ``--tune``; those of EstNet by hand.
+``--seeds`` runs some of the draws, so that processes can share the work: give each
+OMP_NUM_THREADS=1, and end with a run that has no ``--seeds``, which collects. A run that was killed
+goes on where it stopped. About 25 and 85 minutes on two cores; ``--quick`` takes a minute and saves
+nothing.
 """
 
 from __future__ import annotations
