@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from _compare_methods import ESTNET, fresh, pipeline
+from _compare_methods import ESTNET, SHORT, fresh, pipeline
 from sklearn.multioutput import MultiOutputRegressor
 from torch import Tensor, nn
 
@@ -81,6 +81,7 @@ def variants(seed: int, **small: Any) -> dict[str, Any]:
         "without fresh noise": pipeline(network(augment=None)),
         "adaptive stage, the paper's": weighed(AdaptiveWeighter.paper()),
         "adaptive stage, mixture": weighed(AdaptiveWeighter()),
+        "against overfitting": pipeline(network(**SHORT)),
         "without dropout": pipeline(network(dropout=0.0)),
         "dropout 0.2": pipeline(network(dropout=0.2)),
         "dropout 0.6": pipeline(network(dropout=0.6)),

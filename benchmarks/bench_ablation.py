@@ -26,11 +26,21 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from _ablation import variants
 from _data import LABELS
-from _reference import N_SPECTRA, REFERENCES, Reference, folder_of, split
+from _reference import (
+    N_SPECTRA,
+    REFERENCES,
+    Reference,
+    check_same_splits,
+    digest,
+    folder_of,
+    split,
+)
 from _results import RESULTS, Progress, paper_metrics, print_table, save_table
 from _uncertain_methods import of_log_teff
+from scipy.stats import sem
 from tqdm.auto import tqdm
 
 from skestnet import predict_dist
@@ -38,6 +48,7 @@ from skestnet.metrics import crps
 
 SEEDS = (0, 1, 2)
 AVERAGED = 12
+KEY = ("variant", "label", "seed")
 UNITS = {"teff": "Teff", "logg": "log g"}
 Rows = list[dict[str, Any]]
 
@@ -62,7 +73,8 @@ def evaluate(model: Any, train: Reference, validation: Reference, test: Referenc
 
 def run(data: str, seeds: list[int], quick: bool, progress: Progress | None) -> Rows:
     """Run what is not in the progress file yet."""
-    rows = progress.rows() if progress else []
+    before = progress.rows() if progress else []
+    rows = [row for row in before if row["seed"] in seeds]
     reference = REFERENCES[data](folder_of(data), 300 if quick else N_SPECTRA).averaged(AVERAGED)
     small = {"max_epochs": 1} if quick else {}
     for seed in seeds:
@@ -70,8 +82,10 @@ def run(data: str, seeds: list[int], quick: bool, progress: Progress | None) -> 
         todo = {k: v for k, v in variants(seed, **small).items() if k not in done}
         parts = split(reference, seed)
         for name, model in tqdm(todo.items(), desc=f"{data}, split {seed}"):
-            about = {"data": data, "seed": seed, "variant": name}
+            about = {"data": data, "pixels": len(reference.wavelength), "seed": seed}
+            about |= {"digest": digest(parts), "variant": name}
             new = [{**about, **row} for row in evaluate(model, *parts)]
+            check_same_splits([*rows, *new])
             rows += new
             if progress:
                 progress.add(new)
@@ -90,9 +104,7 @@ def summary(rows: Rows) -> Rows:
             for metric in ("MAE", "CRPS"):
                 change = _changes(mine, name, metric)
                 line[f"{metric} worse"] = change.mean()
-                line[f"{metric} worse se"] = change.std(ddof=min(1, len(change) - 1)) / np.sqrt(
-                    len(change)
-                )
+                line[f"{metric} worse se"] = sem(change) if len(change) > 1 else np.nan
             table.append(line)
     return table
 
@@ -129,24 +141,27 @@ def plot(table: Rows, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", choices=tuple(REFERENCES), default="embedded")
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), help="some of 0 to 2")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, choices=SEEDS)
     parser.add_argument("--quick", action="store_true", help="small, saves nothing")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)  # as for processes that share the work
+    torch.set_flush_denormal(True)  # strong weight decay leads to such numbers: twice the time
     warnings.filterwarnings("ignore", message="X does not have valid feature names")
     if arguments.quick:
         print_table(summary(run(arguments.data, [0], quick=True, progress=None)))
         return
     here = Path(__file__)
     scripts = ("_ablation.py", "_compare_methods.py", "_data.py", "_reference.py")
-    progress = Progress(f"ablation_{arguments.data}", here, *map(here.with_name, scripts))
+    name = f"ablation_{arguments.data}"
+    progress = Progress(name, here, *map(here.with_name, scripts), key=KEY)
     rows = run(arguments.data, arguments.seeds, False, progress)
     table = summary(rows)
     print_table(table)
-    if {row["seed"] for row in rows} == set(SEEDS) == set(arguments.seeds):
+    if set(arguments.seeds) == set(SEEDS):
         order = sorted(rows, key=lambda row: (row["label"] != "teff", row["seed"]))
-        print("saved", save_table(f"ablation_{arguments.data}", order).name)
-        print("saved", save_table(f"ablation_{arguments.data}_summary", table).name)
-        plot(table, RESULTS / f"ablation_{arguments.data}.png")
+        print("saved", save_table(name, order).name)
+        print("saved", save_table(f"{name}_summary", table).name)
+        plot(table, RESULTS / f"{name}.png")
 
 
 if __name__ == "__main__":

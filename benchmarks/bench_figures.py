@@ -1,7 +1,8 @@
 """What do the data and the estimates look like? (figures 1, 2, 4, 5, 6, 7 and 10 of the paper)
 
-One EstNet for both labels, trained on the reference set (see _reference.py; split 0, 977 pixels),
-and TemplateFitRegressor, which knows the models and the noise, on the same test spectra:
+One EstNet for both labels, with the settings that suit Teff (LONG in _compare_methods.py), trained
+on the reference set (see _reference.py; split 0, 977 pixels), and TemplateFitRegressor, which knows
+the models and the noise, on the same test spectra:
 
 - fig1_data: S/N and labels of the set;
 - fig2_spectra: typical spectra and poor ones, with the model without noise;
@@ -67,7 +68,7 @@ def prepare(data: str, quick: bool) -> Fitted:
     reference = REFERENCES[data](folder, 600 if quick else N_SPECTRA).averaged(4)
     train, validation, test = split(reference, 0)
     X, y = np.concatenate([train.X, validation.X]), np.concatenate([train.y, validation.y])
-    pipeline = clone(estnet("teff", 0).pipeline)
+    pipeline = clone(estnet("teff", 0).pipeline).set_params(regressor__verbose=1)
     if quick:
         pipeline.set_params(regressor__max_epochs=2)
     model = of_log_teff(pipeline).fit(X, y)

@@ -33,13 +33,22 @@ import numpy as np
 import torch
 from _compare_methods import of_label, paper_estnet
 from _data import LABELS
-from _reference import N_SPECTRA, REFERENCES, Reference, folder_of, split
-from _results import RESULTS, Progress, paper_metrics, print_table, provenance, save_table
+from _reference import (
+    N_SPECTRA,
+    REFERENCES,
+    Reference,
+    check_same_splits,
+    digest,
+    errors,
+    folder_of,
+    split,
+)
+from _results import RESULTS, Progress, print_table, provenance, save_table
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from skestnet import EstNetRegressor, predict_dist
-from skestnet.metrics import crps, interval_coverage
+from skestnet.metrics import interval_coverage
 
 KEY = ("data", "label", "depth", "width", "pixels", "max_epochs", "batch_size", "seed")
 SMALL = {"width": 2, "depth": 12, "averaged": 12, "epochs": 1}  # --quick
@@ -79,7 +88,7 @@ def evaluate(label: str, network: EstNetRegressor, parts: tuple[Reference, ...])
     fitted = model_of(label, network).fit(X, y)
     trained = getattr(fitted, "regressor_", fitted)[-1]
     return {
-        "digest": "-".join(part.digest() for part in parts),
+        "digest": digest(parts),
         **cost(trained),
         **judge(fitted, test, k),
         "device": provenance()["hardware"],
@@ -108,6 +117,7 @@ def cost(trained: Any) -> dict[str, float]:
         "parameters": sum(p.numel() for p in trained.net_.module_.parameters()),
         "epochs stage 1": stages.count(1),
         "epochs stage 2": stages.count(2),
+        "last batch_size": trained.net_.batch_size,  # smaller where a GPU's memory was too small
         "epoch_s": float(np.median(seconds)),
         "training_s": float(seconds.sum()),
     }
@@ -115,10 +125,8 @@ def cost(trained: Any) -> dict[str, float]:
 
 def judge(fitted: Any, test: Reference, k: int) -> dict[str, float]:
     predicted, dist = fitted.predict(test.X), predict_dist(fitted, test.X)
-    found = {}
+    found = errors(test, k, predicted, dist)
     for against, y in (("truth", test.truth[:, k]), ("catalogue", test.y[:, k])):
-        found |= {f"{m} {against}": float(v[0]) for m, v in paper_metrics(y, predicted).items()}
-        found[f"CRPS {against}"] = float(crps(y, dist))
         found[f"68% {against}"] = float(interval_coverage(y, dist, 0.68))
     return found
 
@@ -138,13 +146,14 @@ def run(arguments: argparse.Namespace, progress: Progress | None, folder: Path) 
         limits = {name: getattr(network, name) for name in ("max_epochs", "batch_size")}
         about = {"data": arguments.data, "label": label, **size, "pixels": parts[0].X.shape[1]}
         about |= {**limits, "seed": arguments.seed}
-        if key_of(about) in map(key_of, rows):
-            continue
-        network.set_params(checkpoint=str(folder / checkpoint_name(about, progress)))
-        row = {**about, **evaluate(label, network, parts)}
-        rows.append(row)
+        if key_of(about) not in map(key_of, rows):
+            network.set_params(checkpoint=str(folder / checkpoint_name(about)))
+            row = {**about, **evaluate(label, network, parts)}
+            check_same_splits([*rows, row])
+            rows.append(row)
+            if progress:
+                progress.add([row])
         if progress:
-            progress.add([row])
             save(arguments.data, progress.rows())
     return rows
 
@@ -153,14 +162,10 @@ def key_of(row: Row) -> tuple[str, ...]:
     return tuple(str(row[name]) for name in KEY)
 
 
-def checkpoint_name(about: Row, progress: Progress | None) -> str:
-    """Name what is trained, the version, and the kind of device, which is not to change half-way.
-
-    The version is the digest in the name of the progress file.
-    """
-    version = progress.path.stem if progress else "quick"
+def checkpoint_name(about: Row) -> str:
+    """Name what is trained, and the kind of device, which is not to change half-way."""
     kind = "cuda" if torch.cuda.is_available() else "cpu"
-    return "_".join([version, *key_of(about)[1:], kind]) + ".checkpoint"
+    return "_".join(["paper_scale", *key_of(about), kind]) + ".checkpoint"
 
 
 # ---- Table -------------------------------------------------------------------------------------
@@ -201,6 +206,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small, saves nothing")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", message="X does not have valid feature names")
+    torch.set_flush_denormal(True)  # deep networks start with such numbers: a fifth of the time
     # Ctrl-C would otherwise end a stage with the best weights so far, and the table tell of them.
     warnings.filterwarnings("error", "Interrupted", category=ConvergenceWarning)
     if arguments.quick:
@@ -210,7 +216,8 @@ def main() -> None:
         return
     here = Path(__file__)
     scripts = ("_data.py", "_reference.py", "_compare_methods.py")
-    progress = Progress(f"paper_scale_{arguments.data}", here, *map(here.with_name, scripts))
+    name = f"paper_scale_{arguments.data}"
+    progress = Progress(name, here, *map(here.with_name, scripts), key=KEY)
     RESULTS.mkdir(exist_ok=True)
     try:
         print_table(run(arguments, progress, RESULTS))

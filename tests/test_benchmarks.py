@@ -13,6 +13,7 @@ from skestnet import predict_dist
 from skestnet.datasets import make_white_dwarfs
 
 ROOT = Path(__file__).parent.parent
+LIBRARIES = ("pandas", "lightgbm", "xgboost", "catboost", "ngboost")
 
 
 def test_seeds(run_benchmark):
@@ -47,7 +48,7 @@ def test_uncertainty(run_benchmark):
 
 @pytest.mark.slow
 def test_compare(run_benchmark):
-    for library in ("xgboost", "catboost", "ngboost", "lightgbm"):
+    for library in LIBRARIES:
         pytest.importorskip(library)
     output = run_benchmark("bench_compare.py", "--quick").stdout
     methods = ("EstNet, three networks", "MLP of the paper", "XGBoost", "NGBoost", "template fit")
@@ -55,23 +56,17 @@ def test_compare(run_benchmark):
 
 
 @pytest.mark.slow
-def test_settings_of_the_comparison(run_benchmark):
-    for library in ("xgboost", "catboost", "ngboost", "lightgbm"):
-        pytest.importorskip(library)
-    output = run_benchmark("bench_compare.py", "--quick", "--tune").stdout
-    assert output.count("{'max_epochs': 8, 'validation_fraction': 0.0, 'weight_decay': 0.03}") == 2
-
-
-@pytest.mark.slow
 def test_ablation(run_benchmark):
-    pytest.importorskip("ngboost")
+    for library in LIBRARIES:
+        pytest.importorskip(library)
     output = run_benchmark("bench_ablation.py", "--quick").stdout
     assert output.count(" without SE ") == output.count(" one label at a time ") == 2
 
 
 @pytest.mark.slow
 def test_figures(run_benchmark):
-    pytest.importorskip("ngboost")
+    for library in LIBRARIES:
+        pytest.importorskip(library)
     output = run_benchmark("bench_figures.py", "--quick").stdout
     folder = Path(output.splitlines()[-1].removeprefix("figures in "))
     assert len(list(folder.glob("fig*_embedded.png"))) == 8
@@ -177,8 +172,7 @@ def test_errors_of_the_catalogue():
 
 @pytest.mark.usefixtures("benchmarks")
 def test_methods_with_other_splits_are_found():
-    pytest.importorskip("ngboost")
-    from bench_compare import check_same_splits
+    from _reference import check_same_splits
 
     row = {"data": "embedded", "pixels": 977, "seed": 0, "digest": "a"}
     check_same_splits([row, row, {**row, "seed": 1, "digest": "b"}])
@@ -190,13 +184,13 @@ def test_methods_with_other_splits_are_found():
 @pytest.mark.parametrize("routing", [False, True])
 @pytest.mark.parametrize("name", ["CatBoost", "NGBoost"])
 def test_boosting_for_distributions_in_a_search(name, routing):
-    for library in ("catboost", "ngboost"):
+    for library in LIBRARIES:
         pytest.importorskip(library)
     from bench_compare import search, small
 
     X, y = make_white_dwarfs(60, n_pixels=50, return_X_y=True, random_state=0)
     with config_context(enable_metadata_routing=routing):
-        model = search(name, "teff", 0, quick=False)
+        model, _ = search(name, "teff", 0, quick=False)
         small(model.estimator.regressor)
         prefix = "regressor__"
         model.set_params(param_grid={prefix + "pca__n_components": [2, 5]}, cv=2, refit=True)
@@ -231,12 +225,21 @@ def test_a_killed_run_goes_on_from_its_whole_lines(results):
     assert again.rows()[2:] == [{"seed": 2, **at}]
 
 
-def test_rows_of_another_version_are_not_mixed_in(results, tmp_path):
+def test_of_rows_that_two_processes_computed_the_last_counts(results):
+    progress = results.Progress("answer", __file__, key=("seed",))
+    progress.add([{"seed": 0, "MAE": 1.5}, {"seed": 1, "MAE": 2.0}])
+    progress.add([{"seed": 0, "MAE": 1.6}])
+    assert [(row["seed"], row["MAE"]) for row in progress.rows()] == [(0, 1.6), (1, 2.0)]
+
+
+def test_rows_of_another_version_are_not_mixed_in(results, tmp_path, capsys):
     script = tmp_path / "bench.py"
     script.write_text("SEEDS = (0,)")
-    results.Progress("answer", str(script)).add([{"seed": 0}])
+    earlier = results.Progress("answer", str(script))
+    earlier.add([{"seed": 0}])
     script.write_text("SEEDS = (1,)")
     assert results.Progress("answer", str(script)).rows() == []
+    assert f"are not used: {earlier.path.name}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["real_lamost", "real_dwarfs", "template_fit"])
