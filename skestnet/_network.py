@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -59,6 +60,11 @@ PARAMETER_LIMITS: dict[str, tuple[type, dict[str, Any]]] = {
 FEWEST_ASIDE = 20
 # Samples on which it is measured for a checkpoint, which must not take long.
 NOISE_SAMPLES = 1000
+
+# Standard deviations of the spectra beyond which networks may learn next to nothing, as from fluxes
+# in units of erg/s/cm2/A; and the number of spectra that are looked at.
+SPREADS = (1e-3, 1e2)
+SPREAD_SAMPLES = 200
 
 
 class _Draws(NamedTuple):
@@ -155,6 +161,7 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
             If Ctrl-C ended a stage: its best weights so far are kept, and a first stage is not
             followed by the second. What called `fit`, such as a search, goes on.
         UserWarning
+            If the spectra have a standard deviation below 0.001 or above 100: not of order one.
             If the memory of a GPU was too small: the training goes on with half the `batch_size`.
             If a checkpoint could not be written: the training goes on without.
         """
@@ -181,6 +188,7 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
             preparation = Preparation(augment, earlier.preprocess_)
         standardised = scale.standardise(labels)[rows.source]
         samples = _samples(flux, rows, standardised, preparation, draws.seed)
+        _check_spread(samples, train)
         fit = _Fit(samples, rows.inverse, train, valid, scale, preparation, draws, target.ndim)
         return self._train(fit, weighter, warm, checkpoint, state)
 
@@ -606,6 +614,20 @@ def _samples(
     everything = np.arange(len(prepared))
     new = None if preparation.augment is None else fresh
     return WeightedRows(prepared, labels, rows.weight, everything, new)
+
+
+def _check_spread(samples: WeightedRows, train: NDArray[np.intp]) -> None:
+    """Warn of spectra whose numbers are far from order one. Constant ones are left alone."""
+    some = samples.X[samples.index[train[:SPREAD_SAMPLES]]]
+    spread = float(np.std(some, dtype=np.float64))
+    low, high = SPREADS
+    if spread and not low <= spread <= high:
+        warnings.warn(
+            f"The spectra to learn from have a standard deviation of {spread:.2g}: networks expect "
+            "numbers of order one and learn little from others. Scale spectra and pixels first, "
+            'such as by make_pipeline(FluxScaler("median"), StandardScaler(), ...).',
+            stacklevel=3,
+        )
 
 
 def _split(

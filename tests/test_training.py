@@ -6,6 +6,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 
@@ -241,6 +242,15 @@ def test_patience_is_for_each_stage(lines, small_regressor):
 
 
 # Divergence
+
+
+@pytest.mark.parametrize(("scale", "shown"), [(1e-17, "e-17"), (1e4, r"e\+0\d")])
+def test_spectra_far_from_order_one_are_warned_of(lines, small_regressor, scale, shown):
+    X, y = lines
+    with pytest.warns(UserWarning, match=rf"deviation of [\d.]+{shown}: .*StandardScaler"):
+        small_regressor(max_epochs=1).fit(scale * X.astype(float), y)
+    scaler = StandardScaler()  # inside, where the warning looks behind it
+    small_regressor(max_epochs=1, preprocess=scaler).fit(scale * X.astype(float), y)
 
 
 def test_divergence_names_the_epoch_and_the_remedy(lines, small_regressor, monkeypatch):

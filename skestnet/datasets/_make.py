@@ -132,8 +132,9 @@ def make_white_dwarfs(
     *Spectra.* Nearly black-body continuum; lines H-alpha to H-9 in vacuum with wings that fall as
     the 5/2 power [4]_, saturating by Minnaert's formula, strongest at 12,000-14,000 K, wider with
     gravity, which strengthens the higher lines less. The closed form follows the flux of [2]_
-    within 1.3% rms at resolution 1800; equivalent widths of H-alpha to H-delta mostly agree within
-    20% (8,000-40,000 K, log g 7-9). Good for tests and demonstrations, not for real stars.
+    within 1.3% rms at resolution 1800 (4000-8000 Angstrom); equivalent widths of H-alpha to H-delta
+    mostly agree within 20% (8,000-40,000 K, log g 7-9; ``benchmarks/bench_quoted.py``). Good for
+    tests and demonstrations, not for real stars.
 
     *Noise.* Gaussian and independent, its dependence on wavelength as in public LAMOST DR1 and DR8
     spectra: three times as large at 4000 as at 5000 Angstrom, larger where the arms meet (5750

@@ -3,7 +3,8 @@
 A spectrum is a Planck continuum times Balmer lines with Stark wings. The coefficients below were
 fitted by least squares to the logarithm of the flux of the pure-hydrogen models of Koester (2010)
 (effective temperature 6,000-80,000 K, log g 6.5-9.5, vacuum wavelengths 3860-8150 A, resolution
-1800). The fit leaves 1.3% rms; the models themselves are not copied.
+1800). The fit leaves 1.4% rms, 1.3% at 4000-8000 A (``benchmarks/bench_quoted.py``); the models
+themselves are not copied.
 """
 
 from collections.abc import Sequence

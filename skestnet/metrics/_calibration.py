@@ -97,8 +97,9 @@ def calibration_error(
     Notes
     -----
     By chance, a perfectly calibrated model has an error of ``0.33 / sqrt(n_samples)`` on average,
-    and one below ``0.62 / sqrt(n_samples)`` in 95% of cases (at the default levels). T draws of
-    scale zero add up to about ``0.5 / T``, since they have no finer quantiles.
+    and one below ``0.61 / sqrt(n_samples)`` in 95% of cases (at the default levels). T draws of
+    scale zero add ``0.3 / T`` to ``0.5 / T``, since they have no finer quantiles
+    (``benchmarks/bench_quoted.py``).
 
     References
     ----------

@@ -102,7 +102,8 @@ class ContinuumNormalizer(SpectrumTags, OneToOneFeatureMixin, TransformerMixin, 
     -----
     On white dwarf models at 4200-8000 A the defaults put the continuum within 1% (rms) of one
     drawn through the line-free windows, and within 1% on average at signal-to-noise 3. A smaller
-    `lower` rejects lines more completely but lifts the continuum of noisy spectra: 1.5 by 4%.
+    `lower` rejects lines more completely but lifts the continuum of noisy spectra: 1.5 by 4%
+    (``benchmarks/bench_quoted.py``).
     A spectrum that is 0 everywhere stays 0. Spectra do not influence each other. In wide gaps the
     spline has nothing to follow, and beside them it is less certain.
 

@@ -145,7 +145,8 @@ class SpectrumDegrader(BaseEstimator):
     the S/N: the noise of faint spectra has the colour of the sky's, that of bright ones their own.
     Throughput, sky continuum and sky lines were read off the errors of public LAMOST DR1
     low-resolution spectra of stars of different brightness, 3700-9100 A, which they follow within
-    10%. The noise is then scaled so that the median S/N is exactly the one that was drawn.
+    5% in the median, and within 10% in three pixels of four. The noise is then scaled so that the
+    median S/N is exactly the one that was drawn.
 
     The flux is not renormalised: without noise and warp it has the unit and the level of the
     input, dimmed by the dust. Setting a strength to 0 switches it off and leaves the random numbers

@@ -104,8 +104,9 @@ class TemplateFitRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     resampling to pixels of about the same size makes the noise of neighbours alike, which inverse
     variances do not tell. Chi-squared per degree of freedom stays near 1 then, but the errors come
     out too small: the scatter is 1.28 times as large for LAMOST spectra on the pixels of
-    `lamost_grid`, 1.33 to 1.45 times for pixels of 2 Angstrom shifted by half a pixel, and 1.05 to
-    1.09 times from pixels of 1 to 2 Angstrom.
+    `lamost_grid`, 1.41 to 1.46 times for pixels of 2 Angstrom shifted by half a pixel, and from
+    pixels of 1 to 2 Angstrom 1.15 to 1.18 times where their centres coincide, and no larger where
+    their edges do (``benchmarks/bench_quoted.py``).
 
     References
     ----------

@@ -82,7 +82,7 @@ class TemplateGrid:
     How good the interpolation is can be seen by leaving templates out. Of the models of Koester
     (2010) at a resolution of 1800, 4000-8000 Angstrom, with every second Teff and every second
     log g left out, the others come back with a median error of 1e-4 of the flux, and 99% of the
-    pixels to 4e-3; the full grid has half the steps.
+    pixels to 4e-3 (``benchmarks/bench_quoted.py``); the full grid has half the steps.
 
     Examples
     --------
