@@ -58,6 +58,8 @@ def bootstrap(methods: dict[str, Rows]) -> dict[str, dict[str, float]]:
             f"{m} truth se": se for m, se in zip(METRICS, drawn[name].std(axis=1), strict=True)
         }
         if BASE not in methods:
+            nothing = {f"{m} {what}": np.nan for m in METRICS for what in ("behind", "behind se")}
+            found[name] |= nothing
             continue
         behind = (drawn[name] - drawn[BASE]).std(axis=1)
         for m, se in zip(METRICS, behind, strict=True):

@@ -89,6 +89,7 @@ def run(data: str, seeds: list[int], quick: bool, progress: Progress | None) -> 
             rows += new
             if progress:
                 progress.add(new)
+    check_same_splits(rows)  # of other processes, too
     return rows
 
 

@@ -202,6 +202,7 @@ def run(arguments: argparse.Namespace, progress: Progress | None) -> Rows:
         rows.append(row)
         if progress:
             progress.add([row])
+    check_same_splits(rows)  # of other processes, too
     return rows
 
 

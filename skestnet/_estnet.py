@@ -186,6 +186,8 @@ class EstNetRegressor(TwoStageRegressor):
         "width": (Integral, {"min_val": 1}),
         "shortcut": (Integral, {"min_val": 0}),
     }
+    # Batch normalisation follows the first convolution: the scale hardly matters.
+    _spreads = (1e-6, float("inf"))
 
     def __init__(
         self,

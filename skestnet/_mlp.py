@@ -209,5 +209,7 @@ class AdaptiveMLPRegressor(TwoStageRegressor):
             )
         return super()._check_params()
 
+    _spreads = (1e-3, 1e2)
+
     def _module(self) -> tuple[type[nn.Module], dict[str, Any]]:
         return MLP, {"hidden": [int(size) for size in self.hidden_layer_sizes]}

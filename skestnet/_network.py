@@ -61,9 +61,7 @@ FEWEST_ASIDE = 20
 # Samples on which it is measured for a checkpoint, which must not take long.
 NOISE_SAMPLES = 1000
 
-# Standard deviations of the spectra beyond which networks may learn next to nothing, as from fluxes
-# in units of erg/s/cm2/A; and the number of spectra that are looked at.
-SPREADS = (1e-3, 1e2)
+# Spectra whose standard deviation is compared with `_spreads`.
 SPREAD_SAMPLES = 200
 
 
@@ -95,6 +93,8 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
     """
 
     _own_limits: ClassVar[dict[str, tuple[type, dict[str, Any]]]] = {}
+    # Least and largest standard deviation of spectra that the network can learn from.
+    _spreads: ClassVar[tuple[float, float]]
 
     dropout: float
     huber_delta: float
@@ -161,7 +161,8 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
             If Ctrl-C ended a stage: its best weights so far are kept, and a first stage is not
             followed by the second. What called `fit`, such as a search, goes on.
         UserWarning
-            If the spectra have a standard deviation below 0.001 or above 100: not of order one.
+            If the numbers of the spectra are too small, or for `AdaptiveMLPRegressor` too large, to
+            learn from.
             If the memory of a GPU was too small: the training goes on with half the `batch_size`.
             If a checkpoint could not be written: the training goes on without.
         """
@@ -188,7 +189,7 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
             preparation = Preparation(augment, earlier.preprocess_)
         standardised = scale.standardise(labels)[rows.source]
         samples = _samples(flux, rows, standardised, preparation, draws.seed)
-        _check_spread(samples, train)
+        _check_spread(samples, train, self._spreads)
         fit = _Fit(samples, rows.inverse, train, valid, scale, preparation, draws, target.ndim)
         return self._train(fit, weighter, warm, checkpoint, state)
 
@@ -616,16 +617,18 @@ def _samples(
     return WeightedRows(prepared, labels, rows.weight, everything, new)
 
 
-def _check_spread(samples: WeightedRows, train: NDArray[np.intp]) -> None:
+def _check_spread(
+    samples: WeightedRows, train: NDArray[np.intp], limits: tuple[float, float]
+) -> None:
     """Warn of spectra whose numbers are far from order one. Constant ones are left alone."""
     some = samples.X[samples.index[train[:SPREAD_SAMPLES]]]
     spread = float(np.std(some, dtype=np.float64))
-    low, high = SPREADS
+    low, high = limits
     if spread and not low <= spread <= high:
         warnings.warn(
-            f"The spectra to learn from have a standard deviation of {spread:.2g}: networks expect "
-            "numbers of order one and learn little from others. Scale spectra and pixels first, "
-            'such as by make_pipeline(FluxScaler("median"), StandardScaler(), ...).',
+            f"The spectra to learn from have a standard deviation of {spread:.2g}: the network "
+            "expects numbers of order one, and may learn nothing from these. Scale spectra and "
+            'pixels first, such as by make_pipeline(FluxScaler("median"), StandardScaler(), ...).',
             stacklevel=3,
         )
 
