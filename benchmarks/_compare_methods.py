@@ -1,6 +1,6 @@
 """The methods of bench_compare.py: scikit-learn pipelines, each with a grid to search over.
 
-A search may take five minutes of one core, for each label and split; EstNet's is the longest, and
+A search may take six minutes of one core, for each label and split; EstNet's is the longest, and
 those of the fast methods are as fine as makes sense. All grids reach from what suits good labels to
 what suits labels with large errors: fewer trees, larger leaves, fewer epochs, stronger penalties.
 """
