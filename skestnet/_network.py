@@ -61,9 +61,6 @@ FEWEST_ASIDE = 20
 # Samples on which it is measured for a checkpoint, which must not take long.
 NOISE_SAMPLES = 1000
 
-# Spectra whose standard deviation is compared with `_spreads`.
-SPREAD_SAMPLES = 200
-
 
 class _Draws(NamedTuple):
     """What is random in a fit: generator of the split, seeds of the training and of predictions."""
@@ -189,7 +186,7 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
             preparation = Preparation(augment, earlier.preprocess_)
         standardised = scale.standardise(labels)[rows.source]
         samples = _samples(flux, rows, standardised, preparation, draws.seed)
-        _check_spread(samples, train, self._spreads)
+        _check_spread(samples, train[: self.batch_size], self._spreads)
         fit = _Fit(samples, rows.inverse, train, valid, scale, preparation, draws, target.ndim)
         return self._train(fit, weighter, warm, checkpoint, state)
 
@@ -618,10 +615,10 @@ def _samples(
 
 
 def _check_spread(
-    samples: WeightedRows, train: NDArray[np.intp], limits: tuple[float, float]
+    samples: WeightedRows, rows: NDArray[np.intp], limits: tuple[float, float]
 ) -> None:
-    """Warn of spectra whose numbers are far from order one. Constant ones are left alone."""
-    some = samples.X[samples.index[train[:SPREAD_SAMPLES]]]
+    """Warn if the numbers of some rows are far from order one. Constant ones are left alone."""
+    some = samples.X[samples.index[rows]]
     spread = float(np.std(some, dtype=np.float64))
     low, high = limits
     if spread and not low <= spread <= high:
