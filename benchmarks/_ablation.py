@@ -63,7 +63,7 @@ HALF = 8  # epochs of each of two stages
 
 
 def variants(seed: int, **small: Any) -> dict[str, Any]:
-    """Return regressors of ln Teff and log g together, all with the same number of epochs."""
+    """Return regressors of ln Teff and log g together: 15 epochs, 2 x 8 or 8 as SHORT says."""
 
     def network(kind: Any = EstNetRegressor, **params: Any) -> Any:
         return fresh(kind, seed, **{"max_epochs": EPOCHS, "lr": 0.004, **ESTNET, **params, **small})

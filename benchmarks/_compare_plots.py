@@ -47,8 +47,7 @@ def _panel(ax: Any, table: Rows, label: str) -> None:
     for row in near:
         color, marker = FAMILIES[family(row["method"])]
         style = {"fmt": marker, "color": color, "capsize": 3, "markersize": 7}
-        scatter = row["MAE truth se"] if row["splits"] > 1 else None
-        ax.errorbar(row["fit_s"], row["MAE truth"], scatter, **style)
+        ax.errorbar(row["fit_s"], row["MAE truth"], row["MAE truth se"], **style)
     front = {"color": "#999999", "linestyle": "--", "zorder": 0, "label": "best for the time"}
     ax.step(*_front(near), where="post", **front)
     for row in table:

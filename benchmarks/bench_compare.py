@@ -221,10 +221,11 @@ def in_own_process(*task: Any) -> dict[str, Any]:
         process.join()
 
 
-def save(data: str, pixels: int, rows: Rows) -> None:
-    order = list(NAMES)
-    rows = sorted(rows, key=lambda r: (r["label"] != "teff", order.index(r["method"]), r["seed"]))
-    table = summary(rows)
+def in_order(rows: Rows) -> Rows:
+    return sorted(rows, key=lambda r: (r["label"] != "teff", NAMES.index(r["method"]), r["seed"]))
+
+
+def save(data: str, pixels: int, rows: Rows, table: Rows) -> None:
     long_form = [{k: v for k, v in row.items() if k not in KEPT} for row in rows]
     name = f"compare_{data}" + ("" if pixels == 977 else f"_{pixels}")
     print("saved", save_table(name, long_form).name)
@@ -254,10 +255,11 @@ def main() -> None:
     here = Path(__file__)
     scripts = ("_data.py", "_reference.py", "_compare_methods.py")
     progress = Progress(f"compare_{arguments.data}", here, *map(here.with_name, scripts), key=KEY)
-    rows = run(arguments, progress)
-    print_table(summary(rows))
+    rows = in_order(run(arguments, progress))
+    table = summary(rows)
     if everything or arguments.averaged != 4:
-        save(arguments.data, 3909 // arguments.averaged, rows)
+        save(arguments.data, 3909 // arguments.averaged, rows, table)
+    print_table(table)
 
 
 def available() -> list[str]:

@@ -149,6 +149,8 @@ class AdaptiveMLPRegressor(TwoStageRegressor):
     (10, 2)
     """
 
+    _spreads = (1e-3, 1e2)
+
     def __init__(
         self,
         *,
@@ -208,8 +210,6 @@ class AdaptiveMLPRegressor(TwoStageRegressor):
                 "integers such as (256, 128, 64)."
             )
         return super()._check_params()
-
-    _spreads = (1e-3, 1e2)
 
     def _module(self) -> tuple[type[nn.Module], dict[str, Any]]:
         return MLP, {"hidden": [int(size) for size in self.hidden_layer_sizes]}

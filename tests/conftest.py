@@ -114,6 +114,13 @@ def fitted_two(lines):
 
 
 @pytest.fixture(scope="session")
+def compared_libraries():
+    """Skip where one of the libraries is missing that the comparison's methods import."""
+    for library in ("pandas", "lightgbm", "xgboost", "catboost", "ngboost"):
+        pytest.importorskip(library)
+
+
+@pytest.fixture(scope="session")
 def run_benchmark():
     """Run a benchmark script as a user does; return what it prints, and what it says beside."""
 

@@ -13,11 +13,9 @@ NOTHING = SimpleNamespace(wavelength=np.arange(977), averaged=lambda _: NOTHING)
 
 
 @pytest.fixture(autouse=True)
-def results(monkeypatch, tmp_path):
+def results(monkeypatch, tmp_path, compared_libraries):  # noqa: ARG001
     """Folder that takes the place of results/."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    for library in ("pandas", "lightgbm", "xgboost", "catboost", "ngboost"):
-        pytest.importorskip(library)
     import _results
     import bench_ablation
     import bench_compare

@@ -29,10 +29,8 @@ def test_quick(run_benchmark):
 
 
 @pytest.fixture
-def paper_scale(monkeypatch):
+def paper_scale(monkeypatch, compared_libraries):  # noqa: ARG001
     """Module of the benchmark."""
-    for library in ("pandas", "xgboost", "catboost", "ngboost", "lightgbm"):
-        pytest.importorskip(library)
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     import bench_paper_scale
 

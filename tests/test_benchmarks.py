@@ -13,7 +13,6 @@ from skestnet import predict_dist
 from skestnet.datasets import make_white_dwarfs
 
 ROOT = Path(__file__).parent.parent
-LIBRARIES = ("pandas", "lightgbm", "xgboost", "catboost", "ngboost")
 
 
 def test_seeds(run_benchmark):
@@ -47,26 +46,23 @@ def test_uncertainty(run_benchmark):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compared_libraries")
 def test_compare(run_benchmark):
-    for library in LIBRARIES:
-        pytest.importorskip(library)
     output = run_benchmark("bench_compare.py", "--quick").stdout
     methods = ("EstNet, three networks", "MLP of the paper", "XGBoost", "NGBoost", "template fit")
     assert all(output.count(f" {name}") == 2 for name in methods)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compared_libraries")
 def test_ablation(run_benchmark):
-    for library in LIBRARIES:
-        pytest.importorskip(library)
     output = run_benchmark("bench_ablation.py", "--quick").stdout
     assert output.count(" without SE ") == output.count(" one label at a time ") == 2
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compared_libraries")
 def test_figures(run_benchmark):
-    for library in LIBRARIES:
-        pytest.importorskip(library)
     output = run_benchmark("bench_figures.py", "--quick").stdout
     folder = Path(output.splitlines()[-1].removeprefix("figures in "))
     assert len(list(folder.glob("fig*_embedded.png"))) == 8
@@ -180,12 +176,10 @@ def test_methods_with_other_splits_are_found():
         check_same_splits([row, {**row, "digest": "b"}])
 
 
-@pytest.mark.usefixtures("benchmarks")
+@pytest.mark.usefixtures("benchmarks", "compared_libraries")
 @pytest.mark.parametrize("routing", [False, True])
 @pytest.mark.parametrize("name", ["CatBoost", "NGBoost"])
 def test_boosting_for_distributions_in_a_search(name, routing):
-    for library in LIBRARIES:
-        pytest.importorskip(library)
     from bench_compare import search, small
 
     X, y = make_white_dwarfs(60, n_pixels=50, return_X_y=True, random_state=0)
