@@ -1,23 +1,68 @@
-"""The summary of bench_compare.py: means over the splits, and what they are good for."""
+"""The tables of bench_compare.py: rows, estimates, and means over the splits.
+
+The rows are in one table, the estimates that they are computed from in another, with a column for
+each method; both together can be read again.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from _data import LABELS
-from _results import METRICS
+from _results import METRICS, RESULTS, save_table
+from scipy.stats import sem
 
 BASE = "EstNet, three networks"  # what the others are compared with
 N_BOOTSTRAP = 1000
-# In the progress file, not in the tables.
-KEPT = ("estimates", "true labels")
+KEPT = ("estimates", "true labels")  # lists, in a table of their own
+BEHIND = ("behind", "behind se", "behind se of splits")
+SPECTRUM = ["label", "seed", "spectrum"]
 MEASURED = (
     *(f"{m} truth" for m in (*METRICS, "CRPS")),
     *(f"{m} catalogue" for m in (*METRICS, "CRPS")),
     *("over bound", "search_s", "fit_s", "predict_s", "peak_MB"),
 )
 Rows = list[dict[str, Any]]
+
+
+def save(name: str, rows: Rows) -> Rows:
+    """Save the rows, the estimates and the summary, and return the last."""
+    long_form = [{k: v for k, v in row.items() if k not in KEPT} for row in rows]
+    table = summary(rows)
+    print("saved", save_table(name, long_form).name)
+    print("saved", save_table(f"{name}_estimates", estimates(rows)).name)
+    print("saved", save_table(f"{name}_summary", table).name)
+    return table
+
+
+def estimates(rows: Rows) -> Rows:
+    """Return a line for each label, split and test spectrum: the truth, and what methods say."""
+    lines: dict[tuple[str, int, int], dict[str, Any]] = {}
+    for row in rows:
+        for i, (truth, value) in enumerate(zip(row["true labels"], row["estimates"], strict=True)):
+            where = (row["label"], row["seed"], i)
+            line = lines.setdefault(
+                where, {**dict(zip(SPECTRUM, where, strict=True)), "truth": truth}
+            )
+            line[row["method"]] = value
+    return list(lines.values())
+
+
+def read(name: str) -> Rows:
+    """Read the rows that `save` saved, with five digits; none where there are no tables."""
+    paths = [RESULTS / f"{name}{end}.csv" for end in ("", "_estimates")]
+    if not all(path.exists() for path in paths):
+        return []
+    text = {"commit": str, "digest": str}  # some of which could be read as numbers
+    rows, spectra = (pd.read_csv(path, comment="#", dtype=text) for path in paths)
+    parts = dict(list(spectra.groupby(["label", "seed"])))
+    found = rows.astype(object).to_dict("records")
+    for row in found:
+        part = parts[row["label"], row["seed"]]
+        row |= {"true labels": part["truth"].tolist(), "estimates": part[row["method"]].tolist()}
+    return found
 
 
 def summary(rows: Rows) -> Rows:
@@ -50,7 +95,10 @@ def _of(rows: Rows, method: str, label: str) -> Rows:
 
 
 def bootstrap(methods: dict[str, Rows]) -> dict[str, dict[str, float]]:
-    """Return standard errors of the metrics against truth, and how far behind BASE each one is."""
+    """Return standard errors of the metrics against truth, and how far behind BASE each one is.
+
+    Those of the bootstrap are of the trained models, "of splits" those of other training, too.
+    """
     drawn = {name: np.mean([_drawn(row) for row in of], axis=0) for name, of in methods.items()}
     found: dict[str, dict[str, float]] = {}
     for name, of in methods.items():
@@ -58,14 +106,14 @@ def bootstrap(methods: dict[str, Rows]) -> dict[str, dict[str, float]]:
             f"{m} truth se": se for m, se in zip(METRICS, drawn[name].std(axis=1), strict=True)
         }
         if BASE not in methods:
-            nothing = {f"{m} {what}": np.nan for m in METRICS for what in ("behind", "behind se")}
-            found[name] |= nothing
+            found[name] |= {f"{m} {what}": np.nan for m in METRICS for what in BEHIND}
             continue
         behind = (drawn[name] - drawn[BASE]).std(axis=1)
         for m, se in zip(METRICS, behind, strict=True):
             key = f"{m} truth"
-            lead = np.mean([row[key] for row in of]) - np.mean([row[key] for row in methods[BASE]])
-            found[name] |= {f"{m} behind": float(lead), f"{m} behind se": float(se)}
+            lead = np.subtract([row[key] for row in of], [row[key] for row in methods[BASE]])
+            found[name] |= {f"{m} behind": lead.mean(), f"{m} behind se": float(se)}
+            found[name] |= {f"{m} behind se of splits": sem(lead) if len(lead) > 1 else np.nan}
     return found
 
 

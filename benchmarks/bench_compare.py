@@ -17,9 +17,11 @@ Cramer-Rao bound, of the spectra with S/N above 5, in units of that of a normal 
 
 ``--data koester`` needs SKESTNET_DATA. ``--seeds`` and ``--methods`` run some of the work, so that
 processes can share it: give each OMP_NUM_THREADS=1, and end with a run that has neither option,
-which collects. ``--averaged 1`` keeps all 3909 pixels, for a table of its own. MiniRocket needs
-aeon, see README.md. A run that was killed goes on where it stopped. About six hours of one core for
-each set; ``--quick`` takes three minutes and saves nothing.
+which collects. A run that was killed goes on where it stopped. ``--keep`` takes what the saved
+tables have for done, whatever the version, and adds to them: every row has its commit and hardware.
+``--averaged 1`` keeps all 3909 pixels, for tables of their own. MiniRocket needs aeon, see
+README.md. About six hours of one core for each set; ``--quick`` takes three minutes and saves
+nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import resource
+import signal
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -36,7 +40,7 @@ import numpy as np
 import torch
 from _compare_methods import METHODS, POINTS, of_label
 from _compare_plots import plot_pareto
-from _compare_tables import KEPT, summary
+from _compare_tables import read, save, summary
 from _data import LABELS
 from _reference import (
     N_SPECTRA,
@@ -49,7 +53,7 @@ from _reference import (
     split,
     template_grid,
 )
-from _results import RESULTS, Progress, print_table, save_table
+from _results import RESULTS, Progress, print_table, provenance
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from tqdm.auto import tqdm
@@ -160,6 +164,7 @@ def evaluate(
         **about,
         "predict_s": predict_seconds,
         "peak_MB": peak,
+        "hardware": provenance()["hardware"],
         "estimates": np.asarray(predicted, dtype=float).tolist(),
         "true labels": test.truth[:, k].tolist(),
     }
@@ -179,10 +184,13 @@ def peak_mb() -> float:
 
 
 def run(arguments: argparse.Namespace, progress: Progress | None) -> Rows:
-    """Run what is not in the progress file yet; return the rows of all methods and these splits."""
+    """Run what is not done yet; return all rows of this number of pixels."""
     quick, n_pixels = arguments.quick, 3909 // arguments.averaged
-    before = progress.rows() if progress else []
-    rows = [r for r in before if r["pixels"] == n_pixels and r["seed"] in arguments.seeds]
+    reference = REFERENCES[arguments.data](
+        folder_of(arguments.data), 400 if quick else N_SPECTRA
+    ).averaged(arguments.averaged)
+    rows = done_before(arguments, n_pixels, progress)
+    check_same_splits([*rows, *splits(arguments, reference, n_pixels)])
     done = {(row["method"], row["label"], row["seed"]) for row in rows}
     tasks = [
         (method, label, seed)
@@ -191,26 +199,44 @@ def run(arguments: argparse.Namespace, progress: Progress | None) -> Rows:
         for label in LABELS
         if (method, label, seed) not in done
     ]
+    failed = []
     start = evaluate if quick else in_own_process
-    reference = REFERENCES[arguments.data](
-        folder_of(arguments.data), 400 if quick else N_SPECTRA
-    ).averaged(arguments.averaged)
     for task in (bar := tqdm(tasks, desc=arguments.data)):
         bar.set_postfix_str(", ".join(map(str, task)))
-        row = start(arguments.data, reference, *task, quick)
-        check_same_splits([*rows, row])
+        try:
+            row = start(arguments.data, reference, *task, quick)
+        except RuntimeError as error:
+            bar.write(str(error))
+            failed.append(task)
+            continue
         rows.append(row)
         if progress:
             progress.add([row])
-    check_same_splits(rows)  # of other processes, too
+    check_same_splits(rows)
+    if failed:
+        sys.exit(f"{failed} failed, see above. All other rows are kept: run the command again.")
     return rows
+
+
+def done_before(arguments: argparse.Namespace, n_pixels: int, progress: Progress | None) -> Rows:
+    """Return the rows of the progress file, and with --keep those of the saved tables."""
+    rows = read(table_name(arguments.data, n_pixels)) if arguments.keep else []
+    rows += progress.rows() if progress else []
+    last = {tuple(row[name] for name in KEY): row for row in rows if row["pixels"] == n_pixels}
+    return list(last.values())
+
+
+def splits(arguments: argparse.Namespace, reference: Reference, n_pixels: int) -> Rows:
+    """Say what the splits to come are, for a comparison with what is done."""
+    about = {"data": arguments.data, "pixels": n_pixels}
+    return [{**about, "seed": s, "digest": digest(split(reference, s))} for s in arguments.seeds]
 
 
 def in_own_process(*task: Any) -> dict[str, Any]:
     """Evaluate in a process of its own: a fork has the spectra already."""
     context = multiprocessing.get_context("fork")
     mine, its = context.Pipe(duplex=False)
-    process = context.Process(target=lambda: its.send(evaluate(*task)), daemon=True)
+    process = context.Process(target=_send, args=(its, task), daemon=True)
     process.start()
     its.close()  # the process has a copy; when it ends, mine has nothing more to wait for
     try:
@@ -218,19 +244,21 @@ def in_own_process(*task: Any) -> dict[str, Any]:
     except EOFError:
         raise RuntimeError(f"{task[2:5]} ended without a result: see above.") from None
     finally:
+        process.terminate()  # where this one was interrupted
         process.join()
+
+
+def _send(connection: Any, task: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # ends at once
+    connection.send(evaluate(*task))
 
 
 def in_order(rows: Rows) -> Rows:
     return sorted(rows, key=lambda r: (r["label"] != "teff", NAMES.index(r["method"]), r["seed"]))
 
 
-def save(data: str, pixels: int, rows: Rows, table: Rows) -> None:
-    long_form = [{k: v for k, v in row.items() if k not in KEPT} for row in rows]
-    name = f"compare_{data}" + ("" if pixels == 977 else f"_{pixels}")
-    print("saved", save_table(name, long_form).name)
-    print("saved", save_table(f"{name}_summary", table).name)
-    plot_pareto(table, RESULTS / f"{name}_pareto.png")
+def table_name(data: str, n_pixels: int) -> str:
+    return f"compare_{data}" + ("" if n_pixels == 977 else f"_{n_pixels}")
 
 
 def main() -> None:
@@ -239,6 +267,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=None, metavar="METHOD", choices=NAMES)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, choices=SEEDS)
     parser.add_argument("--averaged", type=int, default=4, help="pixels that are averaged")
+    parser.add_argument("--keep", action="store_true", help="add to the saved tables")
     parser.add_argument("--quick", action="store_true", help="small, saves nothing")
     arguments = parser.parse_args()
     everything = arguments.methods is None and set(arguments.seeds) == set(SEEDS)
@@ -249,16 +278,21 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="X does not have valid feature names")
     warnings.filterwarnings("ignore", category=ConvergenceWarning)
     if arguments.quick:
-        arguments.seeds = [0]
+        arguments.seeds, arguments.keep = [0], False
         print_table(summary(run(arguments, None)))
         return
+    # As an error, so that the process of a method is ended too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     here = Path(__file__)
-    scripts = ("_data.py", "_reference.py", "_compare_methods.py")
+    scripts = ("_data.py", "_reference.py", "_results.py", "_compare_methods.py")
     progress = Progress(f"compare_{arguments.data}", here, *map(here.with_name, scripts), key=KEY)
     rows = in_order(run(arguments, progress))
-    table = summary(rows)
-    if everything or arguments.averaged != 4:
-        save(arguments.data, 3909 // arguments.averaged, rows, table)
+    if everything or arguments.keep:
+        name = table_name(arguments.data, 3909 // arguments.averaged)
+        table = save(name, rows)
+        plot_pareto(table, RESULTS / f"{name}_pareto.png")
+    else:
+        table = summary([row for row in rows if row["seed"] in arguments.seeds])
     print_table(table)
 
 
