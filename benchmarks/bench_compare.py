@@ -236,7 +236,7 @@ def in_own_process(*task: Any) -> dict[str, Any]:
     """Evaluate in a process of its own: a fork has the spectra already."""
     context = multiprocessing.get_context("fork")
     mine, its = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(its, task), daemon=True)
+    process = context.Process(target=lambda: its.send(evaluate(*task)), daemon=True)
     process.start()
     its.close()  # the process has a copy; when it ends, mine has nothing more to wait for
     try:
@@ -244,13 +244,8 @@ def in_own_process(*task: Any) -> dict[str, Any]:
     except EOFError:
         raise RuntimeError(f"{task[2:5]} ended without a result: see above.") from None
     finally:
-        process.terminate()  # where this one was interrupted
+        process.kill()  # where this one was interrupted
         process.join()
-
-
-def _send(connection: Any, task: Any) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # ends at once
-    connection.send(evaluate(*task))
 
 
 def in_order(rows: Rows) -> Rows:

@@ -1,5 +1,6 @@
 """The comparison and the ablation: what their summaries say, and runs that go on in parts."""
 
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,18 +10,19 @@ import torch
 from numpy.testing import assert_allclose
 
 ROOT = Path(__file__).parent.parent
-NOTHING = SimpleNamespace(wavelength=np.arange(977), averaged=lambda _: NOTHING)
+NOTHING = SimpleNamespace(averaged=lambda n: SimpleNamespace(wavelength=np.arange(3909 // n)))
 
 
 @pytest.fixture(autouse=True)
 def results(monkeypatch, tmp_path, compared_libraries):  # noqa: ARG001
     """Folder that takes the place of results/."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import _compare_tables
     import _results
     import bench_ablation
     import bench_compare
 
-    for module in (_results, bench_ablation, bench_compare):
+    for module in (_results, _compare_tables, bench_ablation, bench_compare):
         monkeypatch.setattr(module, "RESULTS", tmp_path)
     return tmp_path
 
@@ -35,7 +37,29 @@ def call(monkeypatch):
         monkeypatch.setattr("torch.set_flush_denormal", lambda _: None)
         module.main()
 
-    return run
+    handler = signal.getsignal(signal.SIGTERM)
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture
+def compared(monkeypatch):
+    """Let the comparison run on nothing, with two methods; return what it did."""
+    import bench_compare
+
+    done = []
+
+    def evaluate(data, reference, method, label, seed, quick):  # noqa: ARG001
+        done.append((method, label, seed))
+        return row_of(method, label, seed, 1 + len(method) / 100, 30, len(reference.wavelength))
+
+    monkeypatch.setattr(bench_compare, "in_own_process", evaluate)
+    monkeypatch.setattr(bench_compare, "split", lambda _, seed: seed)
+    monkeypatch.setattr(bench_compare, "digest", lambda seed: f"split {seed}")
+    monkeypatch.setitem(bench_compare.REFERENCES, "embedded", lambda *_: NOTHING)
+    monkeypatch.setattr(bench_compare, "available", lambda: ["EstNet", "XGBoost"])
+    monkeypatch.setattr("_compare_tables.N_BOOTSTRAP", 5)
+    return done
 
 
 def row_of(method, label, seed, width=1.0, n=500, pixels=977):
@@ -73,6 +97,8 @@ def test_standard_errors_are_those_of_the_test_spectra():
     # Errors that are all a tenth larger: the difference has a tenth of the scatter.
     assert_allclose(other["MAE behind"], 0.1 * base["MAE truth"], rtol=1e-6)
     assert_allclose(other["MAE behind se"], 0.1 * base["MAE truth se"], rtol=1e-6)
+    of_splits = np.std([0.1 * row["MAE truth"] for row in rows[:3]], ddof=1) / np.sqrt(3)
+    assert_allclose(other["MAE behind se of splits"], of_splits, rtol=1e-6)
 
 
 def test_a_method_that_lacks_a_split_is_left_out_with_a_word(capsys):
@@ -83,43 +109,124 @@ def test_a_method_that_lacks_a_split_is_left_out_with_a_word(capsys):
     assert "XGBoost, teff: only 1 of 3 splits, left out" in capsys.readouterr().out
 
 
-def test_a_comparison_in_parts_ends_in_one_table(call, results, monkeypatch):
+def test_a_comparison_in_parts_ends_in_one_table(call, results, compared):
     import bench_compare
 
-    done = []
-
-    def evaluate(data, reference, method, label, seed, quick):  # noqa: ARG001
-        done.append((method, label, seed))
-        return row_of(method, label, seed, 1 + len(method) / 100, n=30)
-
-    monkeypatch.setattr(bench_compare, "in_own_process", evaluate)
-    monkeypatch.setitem(bench_compare.REFERENCES, "embedded", lambda *_: NOTHING)
-    monkeypatch.setattr(bench_compare, "available", lambda: ["EstNet", "XGBoost"])
-    monkeypatch.setattr("_compare_tables.N_BOOTSTRAP", 5)
     call(bench_compare, "--methods", "XGBoost", "--seeds", "1")
     assert not list(results.glob("*.csv"))
     call(bench_compare)
-    assert len(done) == len(set(done)) == 12
-    lines = (results / "compare_embedded.csv").read_text().splitlines()
-    columns, *rows = (line.split(",") for line in lines if not line.startswith("#"))
+    assert len(compared) == len(set(compared)) == 12
+    columns, *rows = lines_of(results / "compare_embedded.csv")
     assert len(rows) == 12
     assert all(len(row) == len(columns) and row[columns.index("commit")] for row in rows)
     assert "estimates" not in columns
+    columns, *rows = lines_of(results / "compare_embedded_estimates.csv")
+    assert columns == ["label", "seed", "spectrum", "truth", "EstNet", "XGBoost"]
+    assert len(rows) == 2 * 3 * 30
     assert (results / "compare_embedded_pareto.png").exists()
 
 
-def test_another_number_of_pixels_has_a_table_of_its_own(call, results, monkeypatch):
+def lines_of(path):
+    lines = path.read_text().splitlines()
+    return [line.split(",") for line in lines if not line.startswith("#")]
+
+
+def test_a_comparison_adds_to_saved_tables(call, results, compared, monkeypatch):
+    import bench_compare
+    from _compare_tables import read
+
+    monkeypatch.setattr("_results._commit", lambda: "12e4567890")  # could be read as a number
+    call(bench_compare)
+    first = (results / "compare_embedded.csv").read_text()
+    summary = (results / "compare_embedded_summary.csv").read_text()
+    for path in results.glob("*.jsonl"):
+        path.unlink()  # as a new checkout has none
+    call(bench_compare, "--keep")
+    assert len(compared) == 12
+    without_rounding = (results / "compare_embedded.csv").read_text()
+    assert [line for line in without_rounding.splitlines() if line[0] != "#"] == [
+        line for line in first.splitlines() if line[0] != "#"
+    ]
+    assert summary.count("\n") == (results / "compare_embedded_summary.csv").read_text().count("\n")
+    call(bench_compare, "--keep", "--methods", "ridge on components", "--seeds", "1")
+    assert compared[12:] == [("ridge on components", label, 1) for label in ("teff", "logg")]
+    rows = read("compare_embedded")
+    assert len(rows) == 14
+    assert {row["commit"] for row in rows} == {"12e4567890"}
+    assert all(len(row["estimates"]) == len(row["true labels"]) == 30 for row in rows)
+
+
+def test_a_comparison_does_not_mix_splits(call, compared, monkeypatch):
     import bench_compare
 
-    monkeypatch.setattr(bench_compare, "in_own_process", lambda *a: row_of(*a[2:5], pixels=3909))
-    monkeypatch.setitem(bench_compare.REFERENCES, "embedded", lambda *_: NOTHING)
-    monkeypatch.setattr("_compare_tables.N_BOOTSTRAP", 5)
-    for _ in range(2):  # the second run finds all rows
-        call(bench_compare, "--averaged", "1", "--seeds", "0", "--methods", "LightGBM")
+    call(bench_compare)
+    monkeypatch.setattr(bench_compare, "digest", lambda seed: f"another split {seed}")
+    with pytest.raises(AssertionError, match="different spectra"):
+        call(bench_compare)
+    assert len(compared) == 12
+
+
+def test_another_number_of_pixels_has_tables_of_its_own(call, results, compared):
+    import bench_compare
+
+    some = ("--averaged", "1", "--seeds", "0", "--keep", "--methods")
+    call(bench_compare, *some, "LightGBM", "EstNet")
+    call(bench_compare, *some, "LightGBM")  # loses nothing
+    assert len(compared) == 4
     assert {path.name for path in results.glob("*.csv")} == {
         "compare_embedded_3909.csv",
+        "compare_embedded_3909_estimates.csv",
         "compare_embedded_3909_summary.csv",
     }
+    assert len(lines_of(results / "compare_embedded_3909.csv")) == 1 + 4
+
+
+def test_a_method_that_fails_does_not_end_the_others(call, results, compared, monkeypatch):
+    import bench_compare
+
+    works = bench_compare.in_own_process
+
+    def evaluate(*task):
+        if task[2:5] == ("EstNet", "logg", 1):
+            raise RuntimeError("ended without a result")
+        return works(*task)
+
+    monkeypatch.setattr(bench_compare, "in_own_process", evaluate)
+    with pytest.raises(SystemExit, match=r"'EstNet', 'logg', 1.* failed"):
+        call(bench_compare)
+    assert len(compared) == 11
+    assert not list(results.glob("*.csv"))
+    monkeypatch.setattr(bench_compare, "in_own_process", works)
+    call(bench_compare)
+    assert compared[11:] == [("EstNet", "logg", 1)]
+
+
+def test_an_interrupted_comparison_ends_its_process(monkeypatch):
+    import multiprocessing
+    import time
+
+    import bench_compare
+
+    def recv(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench_compare, "evaluate", lambda *_: time.sleep(600))
+    monkeypatch.setattr("multiprocessing.connection.Connection.recv", recv)
+    with pytest.raises(KeyboardInterrupt):
+        bench_compare.in_own_process("embedded", None, "XGBoost", "teff", 0, False)
+    assert not multiprocessing.active_children()
+
+
+def test_the_parameters_of_all_grids_exist():
+    from bench_compare import METHODS, search
+
+    for name in METHODS.keys() - {"MiniRocket and ridge"}:
+        for label in ("teff", "logg"):
+            model, then = search(name, label, 0, quick=False)
+            estimator = getattr(model, "estimator", model)
+            for params in getattr(model, "param_grid", []):
+                estimator.set_params(**{key: values[0] for key, values in params.items()})
+            estimator.set_params(**then)
 
 
 def test_a_method_that_fails_is_named(monkeypatch, capfd):
@@ -174,7 +281,7 @@ def test_an_ablation_in_parts_ends_in_one_table(call, results, monkeypatch):
     call(bench_ablation)
     text = (results / "ablation_embedded.csv").read_text()
     assert text.count("without SE") == 6
-    assert text.count("embedded,977") == 12
+    assert text.count("embedded,325") == 12
     assert (results / "ablation_embedded.png").exists()
 
 
