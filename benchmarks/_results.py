@@ -149,7 +149,8 @@ class Progress:
             digest.update(path.read_bytes())
         self.commit = _commit()
         self.key = key
-        self.path = RESULTS / f"{name}.{digest.hexdigest()[:8]}.jsonl"
+        self.version = digest.hexdigest()[:8]
+        self.path = RESULTS / f"{name}.{self.version}.jsonl"
         others = [path.name for path in RESULTS.glob(f"{name}.*.jsonl") if path != self.path]
         if others and not self.path.exists():
             print(f"Rows of other versions are not used: {', '.join(others)}.")

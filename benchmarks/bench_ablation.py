@@ -12,8 +12,8 @@ splits.
 
 ``--data koester`` needs SKESTNET_DATA. ``--seeds`` runs some of the splits, so that processes can
 share the work: end with a run that has no ``--seeds``, which collects. A run that was killed goes
-on where it stopped. About two hours of one core for each set; ``--quick`` takes two minutes and
-saves nothing.
+on where it stopped. About two hours of one core for the Koester set, 40 minutes for the other;
+``--quick`` takes two minutes and saves nothing.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ def run(data: str, seeds: list[int], quick: bool, progress: Progress | None) -> 
     """Run what is not in the progress file yet."""
     before = progress.rows() if progress else []
     rows = [row for row in before if row["seed"] in seeds]
-    reference = REFERENCES[data](folder_of(data), 300 if quick else N_SPECTRA).averaged(AVERAGED)
+    n = 300 if quick else N_SPECTRA[data]
+    reference = REFERENCES[data](folder_of(data), n).averaged(AVERAGED)
     small = {"max_epochs": 1} if quick else {}
     for seed in seeds:
         done = {row["variant"] for row in rows if row["seed"] == seed}
@@ -152,7 +153,7 @@ def main() -> None:
         print_table(summary(run(arguments.data, [0], quick=True, progress=None)))
         return
     here = Path(__file__)
-    scripts = ("_ablation.py", "_compare_methods.py", "_data.py", "_reference.py")
+    scripts = ("_ablation.py", "_compare_methods.py", "_data.py", "_reference.py", "_results.py")
     name = f"ablation_{arguments.data}"
     progress = Progress(name, here, *map(here.with_name, scripts), key=KEY)
     rows = run(arguments.data, arguments.seeds, False, progress)

@@ -1,9 +1,9 @@
 """Which method estimates best? (tables 1 and 2 of the paper)
 
-Effective temperature and surface gravity of the reference sets (see _reference.py): 5965 spectra of
-LAMOST quality, split 8:1:1, averaged to 977 pixels, one model for each label. Every method is a
-scikit-learn pipeline. Its parameters are searched for with GridSearchCV: fitted to the training
-spectra, judged by the mean absolute error on the validation spectra, whose labels are the
+Effective temperature and surface gravity of the reference sets (see _reference.py): 5965 or 2000
+spectra of LAMOST quality, split 8:1:1, averaged to 977 pixels, one model for each label. Every
+method is a scikit-learn pipeline. Its parameters are searched for with GridSearchCV: fitted to the
+training spectra, judged by the mean absolute error on the validation spectra, whose labels are the
 catalogue's, then refitted to both; a search takes up to six minutes of one core, that of EstNet,
 which has two settings to choose from, the longest. The test spectra are judged once, against the
 catalogue's labels and against the true ones. Held fixed: spectra, splits (by their digest), ln Teff
@@ -20,8 +20,8 @@ processes can share it: give each OMP_NUM_THREADS=1, and end with a run that has
 which collects. A run that was killed goes on where it stopped. ``--keep`` takes what the saved
 tables have for done, whatever the version, and adds to them: every row has its commit and hardware.
 ``--averaged 1`` keeps all 3909 pixels, for tables of their own. MiniRocket needs aeon, see
-README.md. About six hours of one core for each set; ``--quick`` takes three minutes and saves
-nothing.
+README.md. About six hours of one core for the Koester set, two for the other; ``--quick`` takes
+three minutes and saves nothing.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def run(arguments: argparse.Namespace, progress: Progress | None) -> Rows:
     """Run what is not done yet; return all rows of this number of pixels."""
     quick, n_pixels = arguments.quick, 3909 // arguments.averaged
     reference = REFERENCES[arguments.data](
-        folder_of(arguments.data), 400 if quick else N_SPECTRA
+        folder_of(arguments.data), 400 if quick else N_SPECTRA[arguments.data]
     ).averaged(arguments.averaged)
     rows = done_before(arguments, n_pixels, progress)
     check_same_splits([*rows, *splits(arguments, reference, n_pixels)])

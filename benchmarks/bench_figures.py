@@ -65,7 +65,7 @@ class Fitted(NamedTuple):
 
 def prepare(data: str, quick: bool) -> Fitted:
     folder = folder_of(data)
-    reference = REFERENCES[data](folder, 600 if quick else N_SPECTRA).averaged(4)
+    reference = REFERENCES[data](folder, 600 if quick else N_SPECTRA[data]).averaged(4)
     train, validation, test = split(reference, 0)
     X, y = np.concatenate([train.X, validation.X]), np.concatenate([train.y, validation.y])
     pipeline = clone(estnet("teff", 0).pipeline).set_params(regressor__verbose=1)

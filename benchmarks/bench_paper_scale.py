@@ -136,7 +136,7 @@ def judge(fitted: Any, test: Reference, k: int) -> dict[str, float]:
 
 def run(arguments: argparse.Namespace, progress: Progress | None, folder: Path) -> list[Row]:
     """Train what is not in the progress file yet; checkpoints go to the folder."""
-    n = N_SPECTRA if progress else 300
+    n = N_SPECTRA[arguments.data] if progress else 300
     reference = REFERENCES[arguments.data](folder_of(arguments.data), n)
     parts = split(reference.averaged(arguments.averaged), arguments.seed)
     rows = progress.rows() if progress else []
@@ -147,7 +147,8 @@ def run(arguments: argparse.Namespace, progress: Progress | None, folder: Path) 
         about = {"data": arguments.data, "label": label, **size, "pixels": parts[0].X.shape[1]}
         about |= {**limits, "seed": arguments.seed}
         if key_of(about) not in map(key_of, rows):
-            network.set_params(checkpoint=str(folder / checkpoint_name(about)))
+            version = progress.version if progress else ""
+            network.set_params(checkpoint=str(folder / checkpoint_name(about, version)))
             row = {**about, **evaluate(label, network, parts)}
             check_same_splits([*rows, row])
             rows.append(row)
@@ -162,10 +163,10 @@ def key_of(row: Row) -> tuple[str, ...]:
     return tuple(str(row[name]) for name in KEY)
 
 
-def checkpoint_name(about: Row) -> str:
-    """Name what is trained, and the kind of device, which is not to change half-way."""
+def checkpoint_name(about: Row, version: str) -> str:
+    """Name what is trained, and the device and the code, which are not to change half-way."""
     kind = "cuda" if torch.cuda.is_available() else "cpu"
-    return "_".join(["paper_scale", *key_of(about), kind]) + ".checkpoint"
+    return "_".join(["paper_scale", *key_of(about), kind, version]) + ".checkpoint"
 
 
 # ---- Table -------------------------------------------------------------------------------------
@@ -215,7 +216,7 @@ def main() -> None:
             print_table(run(arguments, None, Path(folder)))
         return
     here = Path(__file__)
-    scripts = ("_data.py", "_reference.py", "_compare_methods.py")
+    scripts = ("_data.py", "_reference.py", "_results.py", "_compare_methods.py")
     name = f"paper_scale_{arguments.data}"
     progress = Progress(name, here, *map(here.with_name, scripts), key=KEY)
     RESULTS.mkdir(exist_ok=True)

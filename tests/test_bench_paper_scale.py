@@ -70,7 +70,7 @@ def test_an_interrupted_training_gives_no_row_and_goes_on(paper_scale, results, 
     pytest.importorskip("skops")
     command = "--labels teff --width 2 --depth 12 --averaged 12 --epochs 2 --batch-size 16"
     monkeypatch.setattr("sys.argv", ["bench_paper_scale.py", *command.split()])
-    monkeypatch.setattr(paper_scale, "N_SPECTRA", 100)
+    monkeypatch.setitem(paper_scale.N_SPECTRA, "embedded", 100)
     monkeypatch.setattr(paper_scale, "announce", lambda *_: None)
     table = results / "paper_scale_embedded.csv"
     with monkeypatch.context() as patch:
