@@ -150,6 +150,7 @@ class AdaptiveMLPRegressor(TwoStageRegressor):
     """
 
     _spreads = (1e-3, 1e2)
+    _offset = 10.0
 
     def __init__(
         self,
