@@ -188,7 +188,6 @@ class EstNetRegressor(TwoStageRegressor):
     }
     # Batch normalisation follows the first convolution: the scale hardly matters.
     _spreads = (1e-6, float("inf"))
-    _offset = 100.0
 
     def __init__(
         self,

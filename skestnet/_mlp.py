@@ -150,7 +150,6 @@ class AdaptiveMLPRegressor(TwoStageRegressor):
     """
 
     _spreads = (1e-3, 1e2)
-    _offset = 10.0
 
     def __init__(
         self,

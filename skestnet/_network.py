@@ -90,10 +90,8 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
     """
 
     _own_limits: ClassVar[dict[str, tuple[type, dict[str, Any]]]] = {}
-    # Least and largest standard deviation of spectra that the network can learn from, and the
-    # largest mean, in standard deviations.
+    # Least and largest standard deviation of spectra that the network can learn from.
     _spreads: ClassVar[tuple[float, float]]
-    _offset: ClassVar[float]
 
     dropout: float
     huber_delta: float
@@ -188,7 +186,7 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):
             preparation = Preparation(augment, earlier.preprocess_)
         standardised = scale.standardise(labels)[rows.source]
         samples = _samples(flux, rows, standardised, preparation, draws.seed)
-        _check_scale(samples, train[: self.batch_size], self._spreads, self._offset)
+        _check_spread(samples, train[: self.batch_size], self._spreads)
         fit = _Fit(samples, rows.inverse, train, valid, scale, preparation, draws, target.ndim)
         return self._train(fit, weighter, warm, checkpoint, state)
 
@@ -616,19 +614,18 @@ def _samples(
     return WeightedRows(prepared, labels, rows.weight, everything, new)
 
 
-def _check_scale(
-    samples: WeightedRows, rows: NDArray[np.intp], spreads: tuple[float, float], offset: float
+def _check_spread(
+    samples: WeightedRows, rows: NDArray[np.intp], limits: tuple[float, float]
 ) -> None:
     """Warn if the numbers of some rows are far from order one. Constant ones are left alone."""
     some = samples.X[samples.index[rows]]
-    mean, spread = (float(fn(some, dtype=np.float64)) for fn in (np.mean, np.std))
-    low, high = spreads
-    if spread and not (low <= spread <= high and abs(mean) <= offset * spread):
+    spread = float(np.std(some, dtype=np.float64))
+    low, high = limits
+    if spread and not low <= spread <= high:
         warnings.warn(
-            f"The spectra to learn from have a mean of {mean:.2g} and a standard deviation of "
-            f"{spread:.2g}: the network expects numbers of order one around zero, and may learn "
-            "nothing from these. Scale spectra and pixels first, such as by "
-            'make_pipeline(FluxScaler("median"), StandardScaler(), ...).',
+            f"The spectra to learn from have a standard deviation of {spread:.2g}: the network "
+            "expects numbers of order one, and may learn nothing from these. Scale spectra and "
+            'pixels first, such as by make_pipeline(FluxScaler("median"), StandardScaler(), ...).',
             stacklevel=3,
         )
 
