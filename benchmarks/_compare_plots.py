@@ -30,7 +30,8 @@ def plot_pareto(table: Rows, path: Path) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(13, 6), layout="constrained")
     for ax, label in zip(axes, TITLES, strict=True):
         _panel(ax, [row for row in table if row["label"] == label], label)
-    axes[0].legend(loc="lower left", fontsize=9)
+    if axes[0].get_legend_handles_labels()[0]:
+        axes[0].legend(loc="lower left", fontsize=9)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -42,6 +43,9 @@ def shown(row: dict[str, Any]) -> bool:
 
 def _panel(ax: Any, table: Rows, label: str) -> None:
     rows = [row for row in table if shown(row)]
+    if not rows:
+        ax.set_title("no method that is fitted")
+        return
     limit = FARTHEST * min(row["MAE truth"] for row in rows)
     near = sorted((row for row in rows if row["MAE truth"] < limit), key=lambda r: r["MAE truth"])
     for row in near:

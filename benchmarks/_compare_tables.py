@@ -16,7 +16,7 @@ from scipy.stats import sem
 
 BASE = "EstNet, three networks"  # what the others are compared with
 N_BOOTSTRAP = 1000
-KEPT = ("estimates", "true labels")  # lists, in a table of their own
+LISTS = ("estimates", "true labels")  # in a table of their own
 BEHIND = ("behind", "behind se", "behind se of splits")
 SPECTRUM = ["label", "seed", "spectrum"]
 MEASURED = (
@@ -29,15 +29,15 @@ Rows = list[dict[str, Any]]
 
 def save(name: str, rows: Rows) -> Rows:
     """Save the rows, the estimates and the summary, and return the last."""
-    long_form = [{k: v for k, v in row.items() if k not in KEPT} for row in rows]
+    long_form = [{k: v for k, v in row.items() if k not in LISTS} for row in rows]
     table = summary(rows)
+    print("saved", save_table(f"{name}_estimates", by_spectrum(rows)).name)
     print("saved", save_table(name, long_form).name)
-    print("saved", save_table(f"{name}_estimates", estimates(rows)).name)
     print("saved", save_table(f"{name}_summary", table).name)
     return table
 
 
-def estimates(rows: Rows) -> Rows:
+def by_spectrum(rows: Rows) -> Rows:
     """Return a line for each label, split and test spectrum: the truth, and what methods say."""
     lines: dict[tuple[str, int, int], dict[str, Any]] = {}
     for row in rows:
@@ -50,18 +50,38 @@ def estimates(rows: Rows) -> Rows:
     return list(lines.values())
 
 
+def methods_in(name: str) -> set[str]:
+    """Return the methods of a saved table, none where there is no table."""
+    path = RESULTS / f"{name}.csv"
+    return set(pd.read_csv(path, comment="#")["method"]) if path.exists() else set()
+
+
 def read(name: str) -> Rows:
-    """Read the rows that `save` saved, with five digits; none where there are no tables."""
+    """Read the rows that `save` saved, with five digits; none where there are no tables.
+
+    Raises ValueError where the rows and the estimates do not belong together, such as after a run
+    that was killed between the two.
+    """
     paths = [RESULTS / f"{name}{end}.csv" for end in ("", "_estimates")]
-    if not all(path.exists() for path in paths):
+    if not any(path.exists() for path in paths):
         return []
+    missing = [path.name for path in paths if not path.exists()]
+    if missing:
+        raise ValueError(f"{missing[0]} is missing: restore it, or run without --keep.")
     text = {"commit": str, "digest": str}  # some of which could be read as numbers
     rows, spectra = (pd.read_csv(path, comment="#", dtype=text) for path in paths)
     parts = dict(list(spectra.groupby(["label", "seed"])))
     found = rows.astype(object).to_dict("records")
     for row in found:
-        part = parts[row["label"], row["seed"]]
-        row |= {"true labels": part["truth"].tolist(), "estimates": part[row["method"]].tolist()}
+        part = parts.get((row["label"], row["seed"]), spectra[:0])
+        values = part.get(row["method"], part["truth"] * np.nan)
+        if not np.isclose((values - part["truth"]).abs().mean(), row["MAE truth"], rtol=0.01):
+            what = f"{row['method']}, {row['label']}, split {row['seed']}"
+            raise ValueError(
+                f"{what}: the estimates in {paths[1].name} are not those of {paths[0].name}. "
+                "Restore both, or run without --keep."
+            )
+        row |= {"true labels": part["truth"].tolist(), "estimates": values.tolist()}
     return found
 
 
@@ -79,7 +99,8 @@ def summary(rows: Rows) -> Rows:
             print(f"{name}, {label}: only {len(methods[name])} of {len(seeds)} splits, left out.")
         spread = bootstrap(whole)
         for name, of in whole.items():
-            line = {"label": label, "method": name, "splits": len(of)}
+            commits = " ".join(sorted({row["commit"] for row in of if "commit" in row}))
+            line = {"label": label, "method": name, "splits": len(of), "commits": commits}
             line |= {key: float(np.mean([row[key] for row in of])) for key in MEASURED}
             table.append(line | spread[name])
     return table
@@ -97,7 +118,8 @@ def _of(rows: Rows, method: str, label: str) -> Rows:
 def bootstrap(methods: dict[str, Rows]) -> dict[str, dict[str, float]]:
     """Return standard errors of the metrics against truth, and how far behind BASE each one is.
 
-    Those of the bootstrap are of the trained models, "of splits" those of other training, too.
+    Those of the bootstrap are of the trained models. "Of splits" is the scatter of the difference
+    from split to split, which has other training, too; three of them give a rough number.
     """
     drawn = {name: np.mean([_drawn(row) for row in of], axis=0) for name, of in methods.items()}
     found: dict[str, dict[str, float]] = {}

@@ -184,6 +184,9 @@ def _rounded(value: Any) -> Any:
 
 def print_table(rows: list[dict[str, Any]]) -> None:
     """Print rows under their column names."""
+    if not rows:
+        print("no rows")
+        return
     cells = [[str(_rounded(value)) for value in row.values()] for row in rows]
     table = [list(rows[0]), *cells]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]

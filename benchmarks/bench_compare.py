@@ -9,7 +9,7 @@ which has two settings to choose from, the longest. The test spectra are judged 
 catalogue's labels and against the true ones. Held fixed: spectra, splits (by their digest), ln Teff
 as the label. Three splits; standard errors are of a bootstrap over the test spectra, with the same
 draws for all methods, so that those of the differences ("behind": error less that of three EstNets)
-are of pairs.
+are of pairs; "behind se of splits" is from the scatter of the splits instead.
 
 The traditional method, TemplateFitRegressor, knows the models and the noise of every pixel, which
 the others do not, and sees no training spectra. "over bound" is the median of error over
@@ -18,7 +18,8 @@ Cramer-Rao bound, of the spectra with S/N above 5, in units of that of a normal 
 ``--data koester`` needs SKESTNET_DATA. ``--seeds`` and ``--methods`` run some of the work, so that
 processes can share it: give each OMP_NUM_THREADS=1, and end with a run that has neither option,
 which collects. A run that was killed goes on where it stopped. ``--keep`` takes what the saved
-tables have for done, whatever the version, and adds to them: every row has its commit and hardware.
+tables have for done, whatever the version, and adds to them, one process at a time: every row has
+its commit, versions and hardware, the head of the tables those of the last run.
 ``--averaged 1`` keeps all 3909 pixels, for tables of their own. MiniRocket needs aeon, see
 README.md. About six hours of one core for the Koester set, two for the other; ``--quick`` takes
 three minutes and saves nothing.
@@ -40,7 +41,7 @@ import numpy as np
 import torch
 from _compare_methods import METHODS, POINTS, of_label
 from _compare_plots import plot_pareto
-from _compare_tables import read, save, summary
+from _compare_tables import methods_in, read, save, summary
 from _data import LABELS
 from _reference import (
     N_SPECTRA,
@@ -164,7 +165,7 @@ def evaluate(
         **about,
         "predict_s": predict_seconds,
         "peak_MB": peak,
-        "hardware": provenance()["hardware"],
+        **{name: provenance()[name] for name in ("versions", "hardware")},
         "estimates": np.asarray(predicted, dtype=float).tolist(),
         "true labels": test.truth[:, k].tolist(),
     }
@@ -183,6 +184,10 @@ def peak_mb() -> float:
 # ---- All of them -------------------------------------------------------------------------------
 
 
+class MethodError(RuntimeError):
+    """The process of a method ended without a result."""
+
+
 def run(arguments: argparse.Namespace, progress: Progress | None) -> Rows:
     """Run what is not done yet; return all rows of this number of pixels."""
     quick, n_pixels = arguments.quick, 3909 // arguments.averaged
@@ -190,7 +195,7 @@ def run(arguments: argparse.Namespace, progress: Progress | None) -> Rows:
         folder_of(arguments.data), 400 if quick else N_SPECTRA[arguments.data]
     ).averaged(arguments.averaged)
     rows = done_before(arguments, n_pixels, progress)
-    check_same_splits([*rows, *splits(arguments, reference, n_pixels)])
+    check_same_splits([*rows, *all_splits(arguments.data, reference, n_pixels)])
     done = {(row["method"], row["label"], row["seed"]) for row in rows}
     tasks = [
         (method, label, seed)
@@ -205,16 +210,18 @@ def run(arguments: argparse.Namespace, progress: Progress | None) -> Rows:
         bar.set_postfix_str(", ".join(map(str, task)))
         try:
             row = start(arguments.data, reference, *task, quick)
-        except RuntimeError as error:
+        except MethodError as error:
             bar.write(str(error))
             failed.append(task)
             continue
         rows.append(row)
         if progress:
             progress.add([row])
-    check_same_splits(rows)
     if failed:
         sys.exit(f"{failed} failed, see above. All other rows are kept: run the command again.")
+    if progress:  # others may have added some
+        rows = done_before(arguments, n_pixels, progress)
+        check_same_splits(rows)
     return rows
 
 
@@ -223,13 +230,23 @@ def done_before(arguments: argparse.Namespace, n_pixels: int, progress: Progress
     rows = read(table_name(arguments.data, n_pixels)) if arguments.keep else []
     rows += progress.rows() if progress else []
     last = {tuple(row[name] for name in KEY): row for row in rows if row["pixels"] == n_pixels}
+    unknown = {row["method"] for row in last.values()} - set(NAMES)
+    if unknown:
+        sys.exit(f"The saved tables have methods of other names: {', '.join(sorted(unknown))}.")
     return list(last.values())
 
 
-def splits(arguments: argparse.Namespace, reference: Reference, n_pixels: int) -> Rows:
-    """Say what the splits to come are, for a comparison with what is done."""
-    about = {"data": arguments.data, "pixels": n_pixels}
-    return [{**about, "seed": s, "digest": digest(split(reference, s))} for s in arguments.seeds]
+def check_nothing_is_lost(arguments: argparse.Namespace, name: str) -> None:
+    """Refuse to replace tables by some with fewer methods, such as without MiniRocket."""
+    lost = set() if arguments.keep else methods_in(name) - set(arguments.methods)
+    if lost:
+        sys.exit(f"{name}.csv also has {', '.join(sorted(lost))}: add to it with --keep.")
+
+
+def all_splits(data: str, reference: Reference, n_pixels: int) -> Rows:
+    """Say what the splits of the data are now, for a comparison with what is done."""
+    about = {"data": data, "pixels": n_pixels}
+    return [{**about, "seed": s, "digest": digest(split(reference, s))} for s in SEEDS]
 
 
 def in_own_process(*task: Any) -> dict[str, Any]:
@@ -242,7 +259,7 @@ def in_own_process(*task: Any) -> dict[str, Any]:
     try:
         return mine.recv()
     except EOFError:
-        raise RuntimeError(f"{task[2:5]} ended without a result: see above.") from None
+        raise MethodError(f"{task[2:5]} ended without a result: see above.") from None
     finally:
         process.kill()  # where this one was interrupted
         process.join()
@@ -281,9 +298,11 @@ def main() -> None:
     here = Path(__file__)
     scripts = ("_data.py", "_reference.py", "_results.py", "_compare_methods.py")
     progress = Progress(f"compare_{arguments.data}", here, *map(here.with_name, scripts), key=KEY)
+    name = table_name(arguments.data, 3909 // arguments.averaged)
+    if everything:
+        check_nothing_is_lost(arguments, name)
     rows = in_order(run(arguments, progress))
     if everything or arguments.keep:
-        name = table_name(arguments.data, 3909 // arguments.averaged)
         table = save(name, rows)
         plot_pareto(table, RESULTS / f"{name}_pareto.png")
     else:

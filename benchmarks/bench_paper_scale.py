@@ -11,7 +11,7 @@ epochs, without what lies between them.
 ``--width 8 --averaged 4`` is the laptop's, with as many epochs as the paper's. The table keeps the
 rows of all sizes, each with its commit and its device. Whatever ends the training (a kill, Ctrl-C,
 ``timeout 1h``), the same command goes on after the last whole epoch; the trained networks stay in
-results/*.checkpoint, for skestnet.load.
+results/*.checkpoint, for skestnet.load. Another version of package or scripts starts anew.
 
 Needs the extras save and baselines, and ``--data koester`` SKESTNET_DATA. Minutes are expected on a
 GPU (not measured); two cores take about ten minutes for an epoch of EstNet34 at width 64. Without a

@@ -1,5 +1,7 @@
 """The comparison and the ablation: what their summaries say, and runs that go on in parts."""
 
+import csv
+import inspect
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,7 +66,7 @@ def compared(monkeypatch):
 
 def row_of(method, label, seed, width=1.0, n=500, pixels=977):
     """Make a row of the comparison: errors of a width, the same for all methods but for that."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, label == "logg"])
     truth = rng.normal(8, 0.3, n)
     estimates = truth + width * rng.normal(0, 0.2, n)
     from _compare_tables import MEASURED
@@ -72,12 +74,14 @@ def row_of(method, label, seed, width=1.0, n=500, pixels=977):
 
     found = {f"{m} truth": float(v[0]) for m, v in paper_metrics(truth, estimates).items()}
     about = {"data": "embedded", "pixels": pixels, "seed": seed, "digest": f"split {seed}"}
+    about |= {"chosen": "{'a': 1, 'b': PCA(2)}", "hardware": "2 cores, no GPU"}
     kept = {"estimates": estimates.tolist(), "true labels": truth.tolist()}
     return {
         **about,
         "method": method,
         "label": label,
         **dict.fromkeys(MEASURED, 1.0),
+        "CRPS catalogue": np.nan,
         **found,
     } | kept
 
@@ -128,26 +132,32 @@ def test_a_comparison_in_parts_ends_in_one_table(call, results, compared):
 
 def lines_of(path):
     lines = path.read_text().splitlines()
-    return [line.split(",") for line in lines if not line.startswith("#")]
+    return list(csv.reader(line for line in lines if not line.startswith("#")))
 
 
 def test_a_comparison_adds_to_saved_tables(call, results, compared, monkeypatch):
     import bench_compare
-    from _compare_tables import read
+    from _compare_tables import read, summary
 
     monkeypatch.setattr("_results._commit", lambda: "12e4567890")  # could be read as a number
     call(bench_compare)
-    first = (results / "compare_embedded.csv").read_text()
-    summary = (results / "compare_embedded_summary.csv").read_text()
+    fresh = [row_of(*task, 1 + len(task[0]) / 100, 30) for task in compared]
     for path in results.glob("*.jsonl"):
         path.unlink()  # as a new checkout has none
+    rows = {(row["method"], row["label"], row["seed"]): row for row in read("compare_embedded")}
+    for row in fresh:
+        same = rows[row["method"], row["label"], row["seed"]]
+        assert same["chosen"] == row["chosen"]
+        for name in ("estimates", "true labels", "MAE truth", "CRPS truth", "CRPS catalogue"):
+            assert_allclose(same[name], row[name], rtol=1e-4)
+    assert_allclose(
+        *([line["ME truth se"] for line in summary(r)] for r in (fresh, [*rows.values()])),
+        rtol=1e-2,
+    )
+    first = lines_of(results / "compare_embedded.csv")
     call(bench_compare, "--keep")
     assert len(compared) == 12
-    without_rounding = (results / "compare_embedded.csv").read_text()
-    assert [line for line in without_rounding.splitlines() if line[0] != "#"] == [
-        line for line in first.splitlines() if line[0] != "#"
-    ]
-    assert summary.count("\n") == (results / "compare_embedded_summary.csv").read_text().count("\n")
+    assert lines_of(results / "compare_embedded.csv") == first
     call(bench_compare, "--keep", "--methods", "ridge on components", "--seeds", "1")
     assert compared[12:] == [("ridge on components", label, 1) for label in ("teff", "logg")]
     rows = read("compare_embedded")
@@ -159,11 +169,65 @@ def test_a_comparison_adds_to_saved_tables(call, results, compared, monkeypatch)
 def test_a_comparison_does_not_mix_splits(call, compared, monkeypatch):
     import bench_compare
 
-    call(bench_compare)
+    call(bench_compare, "--keep", "--seeds", "0")
     monkeypatch.setattr(bench_compare, "digest", lambda seed: f"another split {seed}")
     with pytest.raises(AssertionError, match="different spectra"):
-        call(bench_compare)
+        call(bench_compare, "--keep", "--seeds", "1")
+    assert len(compared) == 4
+
+
+def test_tables_that_do_not_belong_together_are_refused(call, results, compared):
+    import bench_compare
+    from _compare_tables import read
+
+    call(bench_compare)
+    path = results / "compare_embedded_estimates.csv"
+    text = path.read_text()
+    path.write_text(text.replace(",XGBoost", ",another"))
+    with pytest.raises(ValueError, match="XGBoost, teff, split 0: the estimates in"):
+        read("compare_embedded")
+    path.unlink()
+    with pytest.raises(ValueError, match=r"estimates.csv is missing"):
+        call(bench_compare, "--keep", "--methods", "LightGBM")
     assert len(compared) == 12
+
+
+def test_a_whole_run_does_not_replace_tables_with_more_methods(call, compared):
+    import bench_compare
+
+    call(bench_compare, "--keep", "--methods", "LightGBM")
+    with pytest.raises(SystemExit, match="also has LightGBM: add to it with --keep"):
+        call(bench_compare)
+    assert len(compared) == 6
+
+
+def test_methods_of_other_names_are_named_before_the_work(call, compared, monkeypatch):
+    import bench_compare
+
+    call(bench_compare, "--keep", "--methods", "XGBoost")
+    monkeypatch.setattr(bench_compare, "NAMES", ["EstNet"])
+    with pytest.raises(SystemExit, match="methods of other names: XGBoost"):
+        call(bench_compare, "--keep", "--methods", "EstNet")
+    assert len(compared) == 6
+
+
+def test_rows_that_no_split_has_together_are_saved(call, results, compared):
+    import bench_compare
+
+    call(bench_compare, "--keep", "--methods", "XGBoost", "--seeds", "0")
+    call(bench_compare, "--keep", "--methods", "LightGBM", "--seeds", "1")
+    assert len(lines_of(results / "compare_embedded.csv")) == 1 + 4
+    assert len(compared) == 4
+
+
+@pytest.mark.usefixtures("compared")
+def test_sigterm_ends_a_comparison_as_an_error(call):
+    import bench_compare
+
+    call(bench_compare, "--methods", "XGBoost", "--seeds", "0")
+    with pytest.raises(SystemExit) as ended:
+        signal.raise_signal(signal.SIGTERM)
+    assert ended.value.code == 143
 
 
 def test_another_number_of_pixels_has_tables_of_its_own(call, results, compared):
@@ -188,7 +252,7 @@ def test_a_method_that_fails_does_not_end_the_others(call, results, compared, mo
 
     def evaluate(*task):
         if task[2:5] == ("EstNet", "logg", 1):
-            raise RuntimeError("ended without a result")
+            raise bench_compare.MethodError("ended without a result")
         return works(*task)
 
     monkeypatch.setattr(bench_compare, "in_own_process", evaluate)
@@ -210,11 +274,13 @@ def test_an_interrupted_comparison_ends_its_process(monkeypatch):
     def recv(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bench_compare, "evaluate", lambda *_: time.sleep(600))
+    monkeypatch.setattr(bench_compare, "evaluate", lambda *_: time.sleep(20))
+    start = time.monotonic()
     monkeypatch.setattr("multiprocessing.connection.Connection.recv", recv)
     with pytest.raises(KeyboardInterrupt):
         bench_compare.in_own_process("embedded", None, "XGBoost", "teff", 0, False)
     assert not multiprocessing.active_children()
+    assert time.monotonic() - start < 10
 
 
 def test_the_parameters_of_all_grids_exist():
@@ -225,8 +291,23 @@ def test_the_parameters_of_all_grids_exist():
             model, then = search(name, label, 0, quick=False)
             estimator = getattr(model, "estimator", model)
             for params in getattr(model, "param_grid", []):
-                estimator.set_params(**{key: values[0] for key, values in params.items()})
+                for key, values in params.items():
+                    for value in values:
+                        estimator.set_params(**{key: value})
+                    assert_has(estimator, key)
             estimator.set_params(**then)
+
+
+def assert_has(estimator, key):
+    """Libraries of trees take parameters of any name, and ignore what they do not know."""
+    *path, name = key.split("__")
+    owner = estimator.get_params()["__".join(path)] if path else estimator
+    known = {
+        parameter
+        for each in type(owner).__mro__[:-1]
+        for parameter in inspect.signature(each.__init__).parameters
+    }
+    assert name in known | set(getattr(owner, "named_steps", [])), key
 
 
 def test_a_method_that_fails_is_named(monkeypatch, capfd):
