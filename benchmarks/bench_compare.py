@@ -1,7 +1,8 @@
 """Which method estimates best? (tables 1 and 2 of the paper)
 
 Effective temperature and surface gravity of the reference sets (see _reference.py): 5965 or 2000
-spectra of LAMOST quality, split 8:1:1, averaged to 977 pixels, one model for each label. Every
+spectra of LAMOST quality, split 8:1:1, averaged to 977 pixels, one model for each label, but where
+a method's name says that it learns both together. Every
 method is a scikit-learn pipeline. Its parameters are searched for with GridSearchCV: fitted to the
 training spectra, judged by the mean absolute error on the validation spectra, whose labels are the
 catalogue's, then refitted to both; a search takes up to six minutes of one core, that of EstNet,
@@ -34,12 +35,13 @@ import signal
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from _compare_methods import METHODS, POINTS, of_label
+from _compare_methods import BOTH, METHODS, POINTS, of_label
 from _compare_plots import plot_pareto
 from _compare_tables import methods_in, read, save, summary
 from _data import LABELS
@@ -55,11 +57,12 @@ from _reference import (
     template_grid,
 )
 from _results import RESULTS, Progress, print_table, provenance
+from _uncertain_methods import of_log_teff
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from tqdm.auto import tqdm
 
-from skestnet import predict_dist
+from skestnet import PredictiveDistribution, predict_dist
 from skestnet.templates import TemplateFitRegressor, TemplateGrid, cramer_rao_bound
 
 SEEDS = (0, 1, 2)
@@ -80,15 +83,24 @@ def search(method: str, label: str, seed: int, quick: bool) -> tuple[Any, dict[s
     pipeline, grid, then = METHODS[method](label, seed)
     if quick:
         pipeline, grid = small(pipeline), {}
-    model = of_label(label, pipeline)
+    model = of_log_teff(pipeline) if method in BOTH else of_label(label, pipeline)
     prefix = "" if model is pipeline else "regressor__"
     then = {prefix + name: value for name, value in then.items()}
     if not grid:
         return model, then
     grids = [grid] if isinstance(grid, dict) else grid
     named = [{prefix + name: values for name, values in one.items()} for one in grids]
-    scoring = {"scoring": "neg_mean_absolute_error", "error_score": "raise"}
-    return GridSearchCV(model, named, **scoring, refit=False), then
+    scoring = negative_error(LABELS.index(label))
+    return GridSearchCV(model, named, scoring=scoring, error_score="raise", refit=False), then
+
+
+def negative_error(k: int) -> Callable[[Any, Any, Any], float]:
+    """Return a scorer by the mean absolute error of label k, whether or not there is another."""
+    return lambda model, X, y: -float(np.abs(column(model.predict(X) - y, k)).mean())
+
+
+def column(values: Any, k: int) -> Any:
+    return values if values.ndim == 1 else values[:, k]
 
 
 def small(pipeline: Any) -> Any:
@@ -100,7 +112,7 @@ def small(pipeline: Any) -> Any:
 
 
 def fit(
-    model: Any, then: dict[str, Any], train: Reference, validation: Reference, k: int
+    model: Any, then: dict[str, Any], train: Reference, validation: Reference, k: int | slice
 ) -> tuple[Any, dict[str, float | str]]:
     """Search, then fit what was chosen; say what it was, and the seconds that each of them took."""
     X = np.concatenate([train.X, validation.X])
@@ -148,11 +160,12 @@ def evaluate(
         fitted: Any = TemplateFitRegressor.from_grid(grid, lines=LINES)
         about: dict[str, Any] = {"search_s": 0.0, "fit_s": 0.0, "chosen": "{}"}
     else:
-        fitted, about = fit(*search(method, label, seed, quick), train, validation, k)
+        learnt = slice(None) if method in BOTH else k
+        fitted, about = fit(*search(method, label, seed, quick), train, validation, learnt)
     start = core_seconds()
-    predicted = estimates(fitted, test, k)
+    predicted = column(estimates(fitted, test), k)
     predict_seconds = core_seconds() - start
-    dist = None if method in (*POINTS, TEMPLATE_FIT) else predict_dist(fitted, test.X)
+    dist = None if method in (*POINTS, TEMPLATE_FIT) else distribution(fitted, test, k)
     peak = peak_mb() - before
     return {
         "data": data,
@@ -171,10 +184,15 @@ def evaluate(
     }
 
 
-def estimates(fitted: Any, test: Reference, k: int) -> Any:
+def estimates(fitted: Any, test: Reference) -> Any:
     if isinstance(fitted, TemplateFitRegressor):
-        return fitted.predict(test.X, ivar=test.sigma**-2.0)[:, k]
+        return fitted.predict(test.X, ivar=test.sigma**-2.0)
     return fitted.predict(test.X)
+
+
+def distribution(fitted: Any, test: Reference, k: int) -> PredictiveDistribution:
+    dist = predict_dist(fitted, test.X)
+    return dist.output(k) if len(dist.shape) == 2 else dist
 
 
 def peak_mb() -> float:
@@ -296,7 +314,8 @@ def main() -> None:
     # As an error, so that the process of a method is ended too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     here = Path(__file__)
-    scripts = ("_data.py", "_reference.py", "_results.py", "_compare_methods.py")
+    shared = ("_data.py", "_reference.py", "_results.py")
+    scripts = (*shared, "_compare_methods.py", "_uncertain_methods.py")
     progress = Progress(f"compare_{arguments.data}", here, *map(here.with_name, scripts), key=KEY)
     name = table_name(arguments.data, 3909 // arguments.averaged)
     if everything:

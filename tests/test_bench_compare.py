@@ -340,6 +340,34 @@ def test_three_networks_are_chosen_for_with_one():
     assert "max_epochs" in about["chosen"]
 
 
+def test_searches_judge_the_label_that_is_asked_for():
+    from bench_compare import negative_error
+
+    class Model:
+        def predict(self, X):
+            return X
+
+    both, y = np.array([[1e4, 8.0], [2e4, 8.0]]), np.array([[1e4, 8.5], [3e4, 7.75]])
+    assert negative_error(1)(Model(), both, y) == -0.375
+    assert negative_error(0)(Model(), both[:, 0], y[:, 0]) == -5000
+
+
+def test_who_learns_both_labels_is_judged_by_one():
+    from _reference import embedded
+    from bench_compare import evaluate
+
+    reference = embedded(None, 60).averaged(12)
+    method = "MLP, fresh noise, both labels"
+    rows = {
+        label: evaluate("embedded", reference, method, label, 0, True) for label in ("teff", "logg")
+    }
+    for label, low, high in (("teff", 3000, 1e5), ("logg", 6, 10)):
+        row = rows[label]
+        assert np.shape(row["estimates"]) == np.shape(row["true labels"]) == (6,)
+        assert low < np.median(row["estimates"]) < high
+        assert np.isfinite([row["MAE truth"], row["CRPS truth"], row["over bound"]]).all()
+
+
 def small_grid(model):
     name = "regressor__regressor__estimator__max_epochs"
     return [{name: [1]} for _ in model.param_grid]
