@@ -51,9 +51,10 @@ def compared(monkeypatch):
 
     done = []
 
-    def evaluate(data, reference, method, label, seed, quick):  # noqa: ARG001
-        done.append((method, label, seed))
-        return row_of(method, label, seed, 1 + len(method) / 100, 30, len(reference.wavelength))
+    def evaluate(data, reference, method, labels, seed, quick):  # noqa: ARG001
+        about = (seed, 1 + len(method) / 100, 30, len(reference.wavelength))
+        done.extend((method, label, seed) for label in labels)
+        return [row_of(method, label, *about) for label in labels]
 
     monkeypatch.setattr(bench_compare, "in_own_process", evaluate)
     monkeypatch.setattr(bench_compare, "split", lambda _, seed: seed)
@@ -251,12 +252,12 @@ def test_a_method_that_fails_does_not_end_the_others(call, results, compared, mo
     works = bench_compare.in_own_process
 
     def evaluate(*task):
-        if task[2:5] == ("EstNet", "logg", 1):
+        if task[2:5] == ("EstNet", ("logg",), 1):
             raise bench_compare.MethodError("ended without a result")
         return works(*task)
 
     monkeypatch.setattr(bench_compare, "in_own_process", evaluate)
-    with pytest.raises(SystemExit, match=r"'EstNet', 'logg', 1.* failed"):
+    with pytest.raises(SystemExit, match=r"'EstNet', \('logg',\), 1.* failed"):
         call(bench_compare)
     assert len(compared) == 11
     assert not list(results.glob("*.csv"))
@@ -278,7 +279,7 @@ def test_an_interrupted_comparison_ends_its_process(monkeypatch):
     start = time.monotonic()
     monkeypatch.setattr("multiprocessing.connection.Connection.recv", recv)
     with pytest.raises(KeyboardInterrupt):
-        bench_compare.in_own_process("embedded", None, "XGBoost", "teff", 0, False)
+        bench_compare.in_own_process("embedded", None, "XGBoost", ("teff",), 0, False)
     assert not multiprocessing.active_children()
     assert time.monotonic() - start < 10
 
@@ -318,7 +319,7 @@ def test_a_method_that_fails_is_named(monkeypatch, capfd):
 
     monkeypatch.setattr(bench_compare, "evaluate", evaluate)
     with pytest.raises(RuntimeError, match=r"XGBoost.* ended without a result"):
-        bench_compare.in_own_process("embedded", None, "XGBoost", "teff", 0, False)
+        bench_compare.in_own_process("embedded", None, "XGBoost", ("teff",), 0, False)
     assert "of no use" in capfd.readouterr().err
 
 
@@ -340,32 +341,44 @@ def test_three_networks_are_chosen_for_with_one():
     assert "max_epochs" in about["chosen"]
 
 
-def test_searches_judge_the_label_that_is_asked_for():
+def test_a_search_for_both_labels_weighs_them_by_their_spread():
     from bench_compare import negative_error
 
     class Model:
         def predict(self, X):
             return X
 
-    both, y = np.array([[1e4, 8.0], [2e4, 8.0]]), np.array([[1e4, 8.5], [3e4, 7.75]])
-    assert negative_error(1)(Model(), both, y) == -0.375
-    assert negative_error(0)(Model(), both[:, 0], y[:, 0]) == -5000
+    y = np.array([[1e4, 8.5], [3e4, 7.5]])  # spreads of 1e4 and 0.5
+    assert negative_error(Model(), y + np.array([5000, 0]), y) == -0.25
+    assert negative_error(Model(), y - np.array([0, 0.25]), y) == -0.25
 
 
-def test_who_learns_both_labels_is_judged_by_one():
+def test_one_model_of_both_labels_has_a_row_for_each():
     from _reference import embedded
     from bench_compare import evaluate
 
     reference = embedded(None, 60).averaged(12)
     method = "MLP, fresh noise, both labels"
-    rows = {
-        label: evaluate("embedded", reference, method, label, 0, True) for label in ("teff", "logg")
-    }
-    for label, low, high in (("teff", 3000, 1e5), ("logg", 6, 10)):
-        row = rows[label]
+    rows = evaluate("embedded", reference, method, ("teff", "logg"), 0, True)
+    assert [row["label"] for row in rows] == ["teff", "logg"]
+    assert rows[0]["fit_s"] == rows[1]["fit_s"]
+    for row, low, high in zip(rows, (3000, 6), (1e5, 10), strict=True):
         assert np.shape(row["estimates"]) == np.shape(row["true labels"]) == (6,)
         assert low < np.median(row["estimates"]) < high
+        assert low < np.median(row["true labels"]) < high
         assert np.isfinite([row["MAE truth"], row["CRPS truth"], row["over bound"]]).all()
+
+
+def test_both_labels_are_one_piece_of_work(call, compared, monkeypatch):
+    import bench_compare
+
+    pieces, works = [], bench_compare.in_own_process
+    monkeypatch.setattr(
+        bench_compare, "in_own_process", lambda *task: pieces.append(task[3]) or works(*task)
+    )
+    call(bench_compare, "--methods", "MLP, fresh noise, both labels", "XGBoost", "--seeds", "1")
+    assert sorted(pieces) == [("logg",), ("teff",), ("teff", "logg")]
+    assert len(compared) == 4
 
 
 def small_grid(model):
