@@ -12,8 +12,9 @@ splits.
 
 ``--data koester`` needs SKESTNET_DATA. ``--seeds`` runs some of the splits, so that processes can
 share the work: end with a run that has no ``--seeds``, which collects. A run that was killed goes
-on where it stopped. About two hours of one core for the Koester set, 40 minutes for the other;
-``--quick`` takes two minutes and saves nothing.
+on where it stopped. ``--keep`` takes what the saved table has for done, whatever the version, and
+adds to it, one process at a time: every row has its commit. About two hours of one core for the
+Koester set, 40 minutes for the other; ``--quick`` takes two minutes and saves nothing.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import torch
 from _ablation import variants
 from _data import LABELS
@@ -71,10 +73,11 @@ def evaluate(model: Any, train: Reference, validation: Reference, test: Referenc
     ]
 
 
-def run(data: str, seeds: list[int], quick: bool, progress: Progress | None) -> Rows:
-    """Run what is not in the progress file yet."""
-    before = progress.rows() if progress else []
-    rows = [row for row in before if row["seed"] in seeds]
+def run(data: str, seeds: list[int], quick: bool, progress: Progress | None, kept: Rows) -> Rows:
+    """Run what is neither kept nor in the progress file yet."""
+    new = progress.rows() if progress else []
+    before = [*kept, *(row for row in new if row["seed"] in seeds)]
+    rows = list({tuple(row[name] for name in KEY): row for row in before}.values())
     n = 300 if quick else N_SPECTRA[data]
     reference = REFERENCES[data](folder_of(data), n).averaged(AVERAGED)
     small = {"max_epochs": 1} if quick else {}
@@ -92,6 +95,15 @@ def run(data: str, seeds: list[int], quick: bool, progress: Progress | None) -> 
                 progress.add(new)
     check_same_splits(rows)  # of other processes, too
     return rows
+
+
+def saved(name: str) -> Rows:
+    """Read the rows of a saved table, none where there is none."""
+    path = RESULTS / f"{name}.csv"
+    if not path.exists():
+        return []
+    rows = pd.read_csv(path, comment="#", dtype={"commit": str, "digest": str})
+    return rows.astype(object).to_dict("records")
 
 
 def summary(rows: Rows) -> Rows:
@@ -144,22 +156,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", choices=tuple(REFERENCES), default="embedded")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, choices=SEEDS)
+    parser.add_argument("--keep", action="store_true", help="add to the saved table")
     parser.add_argument("--quick", action="store_true", help="small, saves nothing")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # as for processes that share the work
     torch.set_flush_denormal(True)  # strong weight decay leads to such numbers: twice the time
     warnings.filterwarnings("ignore", message="X does not have valid feature names")
     if arguments.quick:
-        print_table(summary(run(arguments.data, [0], quick=True, progress=None)))
+        print_table(summary(run(arguments.data, [0], quick=True, progress=None, kept=[])))
         return
     here = Path(__file__)
     scripts = ("_ablation.py", "_compare_methods.py", "_data.py", "_reference.py", "_results.py")
     name = f"ablation_{arguments.data}"
     progress = Progress(name, here, *map(here.with_name, scripts), key=KEY)
-    rows = run(arguments.data, arguments.seeds, False, progress)
+    kept = saved(name) if arguments.keep else []
+    rows = run(arguments.data, arguments.seeds, False, progress, kept)
     table = summary(rows)
     print_table(table)
-    if set(arguments.seeds) == set(SEEDS):
+    if arguments.keep or set(arguments.seeds) == set(SEEDS):
         order = sorted(rows, key=lambda row: (row["label"] != "teff", row["seed"]))
         print("saved", save_table(name, order).name)
         print("saved", save_table(f"{name}_summary", table).name)

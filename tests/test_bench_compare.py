@@ -386,18 +386,27 @@ def small_grid(model):
     return [{name: [1]} for _ in model.param_grid]
 
 
-def test_an_ablation_in_parts_ends_in_one_table(call, results, monkeypatch):
+def fake_ablation():
+    values = dict.fromkeys(("MAE", "RMSE", "MAPE", "ME", "CRPS", "fit_s"), 1.0)
+    return [{"label": label, **values} for label in ("teff", "logg")]
+
+
+@pytest.fixture
+def ablated(monkeypatch):
+    """Let the ablation run on nothing, with two variants."""
     import bench_ablation
 
-    labels = [{"label": label} for label in ("teff", "logg")]
-    values = dict.fromkeys(("MAE", "RMSE", "MAPE", "ME", "CRPS", "fit_s"), 1.0)
-    monkeypatch.setattr(
-        bench_ablation, "evaluate", lambda *_: [{**one, **values} for one in labels]
-    )
+    monkeypatch.setattr(bench_ablation, "evaluate", lambda *_: fake_ablation())
     monkeypatch.setattr(bench_ablation, "variants", lambda *_, **__: {"EstNet": 0, "without SE": 1})
     monkeypatch.setattr(bench_ablation, "split", lambda *_: ())
     monkeypatch.setattr(bench_ablation, "digest", str)
     monkeypatch.setitem(bench_ablation.REFERENCES, "embedded", lambda *_: NOTHING)
+
+
+@pytest.mark.usefixtures("ablated")
+def test_an_ablation_in_parts_ends_in_one_table(call, results):
+    import bench_ablation
+
     call(bench_ablation, "--seeds", "2", "1")
     assert not list(results.glob("*.csv"))
     call(bench_ablation)
@@ -405,6 +414,23 @@ def test_an_ablation_in_parts_ends_in_one_table(call, results, monkeypatch):
     assert text.count("without SE") == 6
     assert text.count("embedded,325") == 12
     assert (results / "ablation_embedded.png").exists()
+
+
+@pytest.mark.usefixtures("ablated")
+def test_an_ablation_adds_to_the_saved_table(call, results, monkeypatch):
+    import bench_ablation
+
+    monkeypatch.setattr("_results._commit", lambda: "12e4567890")  # could be read as a number
+    call(bench_ablation, "--keep", "--seeds", "1")
+    for path in results.glob("*.jsonl"):
+        path.unlink()  # as a new checkout has none
+    worked = []
+    monkeypatch.setattr(bench_ablation, "evaluate", lambda *_: worked.append(1) or fake_ablation())
+    call(bench_ablation, "--keep", "--seeds", "0", "1")
+    assert len(worked) == 2
+    columns, *rows = lines_of(results / "ablation_embedded.csv")
+    assert "".join(row[columns.index("seed")] for row in rows) == "00110011"
+    assert {row[columns.index("commit")] for row in rows} == {"12e4567890"}
 
 
 def test_networks_without_a_part_lack_it():
