@@ -1,6 +1,6 @@
 """The methods of bench_compare.py: scikit-learn pipelines, each with a grid to search over.
 
-A search may take six minutes of one core, for each label and split; EstNet's is the longest, and
+A search may take ten minutes of one core, for each label and split; EstNet's is the longest, and
 those of the fast methods are as fine as makes sense. Grids reach from what suits good labels to
 what suits labels with large errors: fewer trees, larger leaves, fewer epochs, stronger penalties.
 Ridge finds its penalty by itself; the paper's EstNet has the paper's settings.
@@ -92,33 +92,24 @@ def estnet_ensemble(label: str, seed: int) -> Method:
 def estnet_of_both(label: str, seed: int) -> Method:  # noqa: ARG001
     """Train three networks for both labels together, with LONG, which suited them on another draw.
 
-    What is chosen is the scaling of spectra: one that divides them by their median keeps the depth
-    of lines and how large the noise is.
+    What is chosen is the scaling.
     """
     one = estnet("teff", seed).pipeline[-1]
     ensemble = BaggingRegressor(one, 1, bootstrap=False, random_state=seed)
-    return Method(pipeline(ensemble), _kept_depth(), then={"regressor__n_estimators": 3})
-
-
-def _kept_depth() -> dict[str, list[Any]]:
-    return {"scale": [FluxScaler("standard"), FluxScaler("median")]}
+    grid: Grid = {"scale": _scalers("standard", "median")}
+    return Method(pipeline(ensemble), grid, then={"regressor__n_estimators": 3})
 
 
 def _either(prefix: str, *settings: dict[str, Any]) -> list[dict[str, list[Any]]]:
-    return [{prefix + name: [value] for name, value in one.items()} for one in settings]
+    scale = {"scale": _scalers("standard", "median")}
+    return [{prefix + name: [value] for name, value in one.items()} | scale for one in settings]
 
 
 def fresh_mlp(label: str, seed: int) -> Method:  # noqa: ARG001
     network = fresh(AdaptiveMLPRegressor, seed, lr=0.003)
     decays = [0.0003, 0.003, 0.03]
     grid = {"regressor__max_epochs": [8, 20], "regressor__weight_decay": decays}
-    return Method(pipeline(network), grid)
-
-
-def fresh_mlp_of_both(label: str, seed: int) -> Method:
-    network, grid, _ = fresh_mlp(label, seed)
-    assert isinstance(grid, dict)
-    return Method(network, grid | _kept_depth())
+    return Method(pipeline(network), grid | {"scale": _scalers("standard", "median")})
 
 
 def fresh(kind: Any, seed: int, **params: Any) -> Any:
@@ -200,6 +191,7 @@ def catboost(label: str, seed: int) -> Method:  # noqa: ARG001
             "regressor__iterations": [100, 400, 1000],
             "regressor__learning_rate": [0.05],
             "regressor__depth": [4, 5],
+            "scale": _scalers("standard", "median"),
         },
         {
             "pca": [PIXELS],
@@ -251,8 +243,9 @@ def _inside(grid: dict[str, list[Any]]) -> dict[str, list[Any]]:
     return {name.replace("regressor__", "regressor__regressor__"): v for name, v in grid.items()}
 
 
-def _scalers() -> list[FluxScaler]:
-    return [FluxScaler("standard"), FluxScaler("minmax")]
+def _scalers(*methods: str) -> list[FluxScaler]:
+    """Return scalings to choose from; that by the median keeps depths of lines and noise."""
+    return [FluxScaler(method) for method in methods or ("standard", "minmax", "median")]
 
 
 # ---- Others ------------------------------------------------------------------------------------
@@ -266,7 +259,7 @@ def ridge(label: str, seed: int) -> Method:  # noqa: ARG001
 def sklearn_mlp(label: str, seed: int) -> Method:  # noqa: ARG001
     sizes = [(64,), (128, 64)]
     grid = {"regressor__alpha": [0.01, 1.0, 10.0], "regressor__hidden_layer_sizes": sizes}
-    return Method(pipeline(_sklearn_mlp(seed)), _inside(grid))
+    return Method(pipeline(_sklearn_mlp(seed)), _inside(grid) | {"scale": _scalers()})
 
 
 def pca_mlp(label: str, seed: int) -> Method:  # noqa: ARG001
@@ -309,7 +302,7 @@ METHODS: dict[str, Callable[[str, int], Method]] = {
     "EstNet of the paper, width 8": paper_estnet,
     "MLP of the paper": paper_mlp,
     "MLP, fresh noise": fresh_mlp,
-    "MLP, fresh noise, both labels": fresh_mlp_of_both,
+    "MLP, fresh noise, both labels": fresh_mlp,
     "MLP, scikit-learn": sklearn_mlp,
     "MLP on components": pca_mlp,
     "ridge on components": ridge,

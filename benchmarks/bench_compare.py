@@ -5,8 +5,8 @@ spectra of LAMOST quality, split 8:1:1, averaged to 977 pixels, one model for ea
 both where a method's name says so: its times are then those of both. Every method is a scikit-learn
 pipeline. Its parameters are searched for with GridSearchCV: fitted to the training spectra, judged
 by the mean absolute error on the validation spectra (for both labels, by the mean of those over the
-labels' spread), whose labels are the catalogue's, then refitted to both; a search takes up to six
-minutes of one core, that of EstNet, which has two settings to choose from, the longest. The test
+labels' spread), whose labels are the catalogue's, then refitted to both; a search takes up to ten
+minutes of one core, that of EstNet, which has four settings to choose from, the longest. The test
 spectra are judged once, against the catalogue's labels and against the true ones. Held fixed:
 spectra, splits (by their digest), ln Teff as the label. Three splits; standard errors are of a
 bootstrap over the test spectra, with the same draws for all methods, so that those of the
