@@ -6,6 +6,7 @@ each method; both together can be read again.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,13 @@ def by_spectrum(rows: Rows) -> Rows:
 def methods_in(name: str) -> set[str]:
     """Return the methods of a saved table, none where there is no table."""
     path = RESULTS / f"{name}.csv"
-    return set(pd.read_csv(path, comment="#")["method"]) if path.exists() else set()
+    return set(read_table(path)["method"]) if path.exists() else set()
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a saved table, without its head."""
+    text = {"commit": str, "digest": str}  # some of which could be read as numbers
+    return pd.read_csv(path, comment="#", dtype=text)
 
 
 def read(name: str) -> Rows:
@@ -68,8 +75,7 @@ def read(name: str) -> Rows:
     missing = [path.name for path in paths if not path.exists()]
     if missing:
         raise ValueError(f"{missing[0]} is missing: restore it, or run without --keep.")
-    text = {"commit": str, "digest": str}  # some of which could be read as numbers
-    rows, spectra = (pd.read_csv(path, comment="#", dtype=text) for path in paths)
+    rows, spectra = map(read_table, paths)
     parts = dict(list(spectra.groupby(["label", "seed"])))
     found = rows.astype(object).to_dict("records")
     for row in found:

@@ -163,9 +163,7 @@ class Progress:
                 found.append(json.loads(line))
             except json.JSONDecodeError:
                 continue
-        if not self.key:
-            return found
-        return list({tuple(row[name] for name in self.key): row for row in found}.values())
+        return last_of_each(found, self.key) if self.key else found
 
     def add(self, rows: list[dict[str, Any]]) -> None:
         """Append rows, with the commit: one write, so that several processes can share the file."""
@@ -176,6 +174,11 @@ class Progress:
         text = "".join("\n" + json.dumps(row, default=float) for row in rows) + "\n"
         with self.path.open("a") as file:
             file.write(text)
+
+
+def last_of_each(rows: list[dict[str, Any]], key: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Leave out the rows that a later one with the same key replaces."""
+    return list({tuple(row[name] for name in key): row for row in rows}.values())
 
 
 def _rounded(value: Any) -> Any:

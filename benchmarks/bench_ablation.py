@@ -27,9 +27,9 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import torch
 from _ablation import variants
+from _compare_tables import read_table
 from _data import LABELS
 from _reference import (
     N_SPECTRA,
@@ -40,7 +40,7 @@ from _reference import (
     folder_of,
     split,
 )
-from _results import RESULTS, Progress, paper_metrics, print_table, save_table
+from _results import RESULTS, Progress, last_of_each, paper_metrics, print_table, save_table
 from _uncertain_methods import of_log_teff
 from scipy.stats import sem
 from tqdm.auto import tqdm
@@ -77,7 +77,7 @@ def run(data: str, seeds: list[int], quick: bool, progress: Progress | None, kep
     """Run what is neither kept nor in the progress file yet."""
     new = progress.rows() if progress else []
     before = [*kept, *(row for row in new if row["seed"] in seeds)]
-    rows = list({tuple(row[name] for name in KEY): row for row in before}.values())
+    rows = last_of_each(before, KEY)
     n = 300 if quick else N_SPECTRA[data]
     reference = REFERENCES[data](folder_of(data), n).averaged(AVERAGED)
     small = {"max_epochs": 1} if quick else {}
@@ -100,10 +100,7 @@ def run(data: str, seeds: list[int], quick: bool, progress: Progress | None, kep
 def saved(name: str) -> Rows:
     """Read the rows of a saved table, none where there is none."""
     path = RESULTS / f"{name}.csv"
-    if not path.exists():
-        return []
-    rows = pd.read_csv(path, comment="#", dtype={"commit": str, "digest": str})
-    return rows.astype(object).to_dict("records")
+    return read_table(path).astype(object).to_dict("records") if path.exists() else []
 
 
 def summary(rows: Rows) -> Rows:

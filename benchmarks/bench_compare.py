@@ -56,7 +56,7 @@ from _reference import (
     split,
     template_grid,
 )
-from _results import RESULTS, Progress, print_table, provenance
+from _results import RESULTS, Progress, last_of_each, print_table, provenance
 from _uncertain_methods import of_log_teff
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
@@ -69,6 +69,7 @@ SEEDS = (0, 1, 2)
 TEMPLATE_FIT = "template fit, knows the models"
 LINES = ("H-alpha", "H-beta", "H-gamma", "H-delta")
 NAMES = (*METHODS, TEMPLATE_FIT)
+TOGETHER = (*BOTH, TEMPLATE_FIT)  # one fit estimates both labels
 GOOD = 5.0  # S/N from which errors are compared with the bound
 NORMAL_MEDIAN = 0.6745  # median absolute value of a standard normal number
 KEY = ("method", "label", "seed", "pixels")
@@ -215,7 +216,7 @@ def run(arguments: argparse.Namespace, progress: Progress | None) -> Rows:
         (method, labels, seed)
         for seed in arguments.seeds
         for method in arguments.methods
-        for labels in ([LABELS] if method in BOTH else [(label,) for label in LABELS])
+        for labels in ([LABELS] if method in TOGETHER else [(label,) for label in LABELS])
         if any((method, label, seed) not in done for label in labels)
     ]
     failed = []
@@ -244,11 +245,11 @@ def done_before(arguments: argparse.Namespace, n_pixels: int, progress: Progress
     """Return the rows of the progress file, and with --keep those of the saved tables."""
     rows = read(table_name(arguments.data, n_pixels)) if arguments.keep else []
     rows += progress.rows() if progress else []
-    last = {tuple(row[name] for name in KEY): row for row in rows if row["pixels"] == n_pixels}
-    unknown = {row["method"] for row in last.values()} - set(NAMES)
+    last = last_of_each([row for row in rows if row["pixels"] == n_pixels], KEY)
+    unknown = {row["method"] for row in last} - set(NAMES)
     if unknown:
         sys.exit(f"The saved tables have methods of other names: {', '.join(sorted(unknown))}.")
-    return list(last.values())
+    return last
 
 
 def check_nothing_is_lost(arguments: argparse.Namespace, name: str) -> None:
