@@ -78,31 +78,20 @@ SHORT = {"max_epochs": 8, "validation_fraction": 0.0, "weight_decay": 0.03}
 
 def estnet(label: str, seed: int) -> Method:  # noqa: ARG001
     network = fresh(EstNetRegressor, seed, lr=0.004, **ESTNET, **LONG)
-    return Method(pipeline(network), _either("regressor__", LONG, SHORT))
-
-
-def estnet_ensemble(label: str, seed: int) -> Method:
-    """Choose with one network, then train three."""
-    one = estnet(label, seed).pipeline[-1]
-    ensemble = BaggingRegressor(one, 1, bootstrap=False, random_state=seed)
-    grid = _either("regressor__estimator__", LONG, SHORT)
-    return Method(pipeline(ensemble), grid, then={"regressor__n_estimators": 3})
+    scale = {"scale": _scalers("standard", "median")}
+    settings = [{f"regressor__{n}": [value] for n, value in one.items()} for one in (LONG, SHORT)]
+    return Method(pipeline(network), [one | scale for one in settings])
 
 
 def estnet_of_both(label: str, seed: int) -> Method:  # noqa: ARG001
     """Train three networks for both labels together, with LONG, which suited them on another draw.
 
-    What is chosen is the scaling.
+    The scaling is chosen with one of them.
     """
     one = estnet("teff", seed).pipeline[-1]
     ensemble = BaggingRegressor(one, 1, bootstrap=False, random_state=seed)
     grid: Grid = {"scale": _scalers("standard", "median")}
     return Method(pipeline(ensemble), grid, then={"regressor__n_estimators": 3})
-
-
-def _either(prefix: str, *settings: dict[str, Any]) -> list[dict[str, list[Any]]]:
-    scale = {"scale": _scalers("standard", "median")}
-    return [{prefix + name: [value] for name, value in one.items()} | scale for one in settings]
 
 
 def fresh_mlp(label: str, seed: int) -> Method:  # noqa: ARG001
@@ -297,7 +286,6 @@ def mean(label: str, seed: int) -> Method:  # noqa: ARG001
 
 METHODS: dict[str, Callable[[str, int], Method]] = {
     "EstNet": estnet,
-    "EstNet, three networks": estnet_ensemble,
     "EstNet, three networks, both labels": estnet_of_both,
     "EstNet of the paper, width 8": paper_estnet,
     "MLP of the paper": paper_mlp,

@@ -15,7 +15,7 @@ from _data import LABELS
 from _results import METRICS, RESULTS, save_table
 from scipy.stats import sem
 
-BASE = "EstNet, three networks"  # what the others are compared with
+BASE = "EstNet, three networks, both labels"  # what the others are compared with
 N_BOOTSTRAP = 1000
 LISTS = ("estimates", "true labels")  # in a table of their own
 BEHIND = ("behind", "behind se", "behind se of splits")

@@ -323,22 +323,28 @@ def test_a_method_that_fails_is_named(monkeypatch, capfd):
     assert "of no use" in capfd.readouterr().err
 
 
+def test_estnet_chooses_between_long_and_short_training_and_two_scalings():
+    from bench_compare import search
+
+    model, _ = search("EstNet", "teff", 0, quick=False)
+    epochs = [one["regressor__regressor__max_epochs"] for one in model.param_grid]
+    assert epochs == [[15], [8]]
+    scalings = [[scale.method for scale in one["regressor__scale"]] for one in model.param_grid]
+    assert scalings == [["standard", "median"]] * 2
+
+
 def test_three_networks_are_chosen_for_with_one():
     from bench_compare import fit, search
 
-    model, then = search("EstNet, three networks", "teff", 0, quick=False)
+    model, then = search("EstNet, three networks, both labels", "teff", 0, quick=False)
     assert model.estimator.regressor[-1].n_estimators == 1
-    assert [one["regressor__regressor__estimator__max_epochs"] for one in model.param_grid] == [
-        [15],
-        [8],
-    ]
     small = {f"regressor__regressor__estimator__{name}": 1 for name in ("max_epochs", "width")}
     model.estimator.set_params(**small)
     part = SimpleNamespace(X=np.random.default_rng(0).normal(1, 0.1, (12, 250)), y=np.ones((12, 2)))
-    part.y[:, 0] = np.linspace(1e4, 2e4, 12)
-    fitted, about = fit(model.set_params(param_grid=small_grid(model)), then, part, part, 0)
+    part.y[:] = np.transpose([np.linspace(1e4, 2e4, 12), np.linspace(7.5, 8.5, 12)])
+    fitted, about = fit(model, then, part, part, [0, 1])
     assert len(fitted.regressor_[-1].estimators_) == 3
-    assert "max_epochs" in about["chosen"]
+    assert "scale" in about["chosen"]
 
 
 def test_a_search_for_both_labels_weighs_them_by_their_spread():
@@ -379,11 +385,6 @@ def test_both_labels_are_one_piece_of_work(call, compared, monkeypatch):
     call(bench_compare, "--methods", "MLP, fresh noise, both labels", "XGBoost", "--seeds", "1")
     assert sorted(pieces) == [("logg",), ("teff",), ("teff", "logg")]
     assert len(compared) == 4
-
-
-def small_grid(model):
-    name = "regressor__regressor__estimator__max_epochs"
-    return [{name: [1]} for _ in model.param_grid]
 
 
 def fake_ablation():
