@@ -1,7 +1,7 @@
 """The methods of bench_compare.py: scikit-learn pipelines, each with a grid to search over.
 
-A search may take ten minutes of one core, for each label and split; EstNet's is the longest, and
-those of the fast methods are as fine as makes sense. Grids reach from what suits good labels to
+A search takes up to eleven minutes of one core, for each label and split; EstNet's is the longest,
+and those of the fast methods are as fine as makes sense. Grids reach from what suits good labels to
 what suits labels with large errors: fewer trees, larger leaves, fewer epochs, stronger penalties.
 Ridge finds its penalty by itself; the paper's EstNet has the paper's settings.
 """

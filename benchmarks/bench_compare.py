@@ -5,9 +5,9 @@ spectra of LAMOST quality, split 8:1:1, averaged to 977 pixels, one model for ea
 both where a method's name says so: its times are then those of both. Every method is a scikit-learn
 pipeline. Its parameters are searched for with GridSearchCV: fitted to the training spectra, judged
 by the mean absolute error on the validation spectra (for both labels, by the mean of those over the
-labels' spread), whose labels are the catalogue's, then refitted to both; a search takes up to ten
-minutes of one core, that of EstNet, which has four settings to choose from, the longest. The test
-spectra are judged once, against the catalogue's labels and against the true ones. Held fixed:
+labels' spread), whose labels are the catalogue's, then refitted to both; a search takes up to
+eleven minutes of one core, that of EstNet, which has four settings to choose from, the longest. The
+test spectra are judged once, against the catalogue's labels and against the true ones. Held fixed:
 spectra, splits (by their digest), ln Teff as the label. Three splits; standard errors are of a
 bootstrap over the test spectra, with the same draws for all methods, so that those of the
 differences ("behind": error less that of three EstNets) are of pairs; "behind se of splits" is from
@@ -21,10 +21,10 @@ Cramer-Rao bound, of the spectra with S/N above 5, in units of that of a normal 
 processes can share it: give each OMP_NUM_THREADS=1, and end with a run that has neither option,
 which collects. A run that was killed goes on where it stopped. ``--keep`` takes what the saved
 tables have for done, whatever the version, and adds to them, one process at a time: every row has
-its commit, versions and hardware, the head of the tables those of the last run.
-``--averaged 1`` keeps all 3909 pixels, for tables of their own. MiniRocket needs aeon, see
-README.md. About six hours of one core for the Koester set, two for the other; ``--quick`` takes
-three minutes and saves nothing.
+its commit, versions and hardware, the head of the tables those of the last run. ``--averaged 1``
+keeps all 3909 pixels, for tables of their own. MiniRocket needs aeon, see README.md. About five
+hours of one core for the Koester set, which has three times the spectra of the other; ``--quick``
+takes three minutes and saves nothing.
 """
 
 from __future__ import annotations
