@@ -17,12 +17,12 @@ The traditional method, TemplateFitRegressor, knows the models and the noise of 
 the others do not, and sees no training spectra. "over bound" is the median of error over
 Cramer-Rao bound, of the spectra with S/N above 5, in units of that of a normal error.
 
-``--data koester`` needs SKESTNET_DATA. ``--seeds`` and ``--methods`` run some of the work, so that
-processes can share it: give each OMP_NUM_THREADS=1, and end with a run that has neither option,
-which collects. A run that was killed goes on where it stopped. ``--keep`` takes what the saved
-tables have for done, whatever the version, and adds to them, one process at a time: every row has
-its commit, versions and hardware, the head of the tables those of the last run. ``--averaged 1``
-keeps all 3909 pixels, for tables of their own. MiniRocket needs aeon, see README.md. About five
+``--data koester`` needs SKESTNET_DATA. ``--seeds``, ``--labels`` and ``--methods`` run some of the
+work, so that processes can share it: give each OMP_NUM_THREADS=1, and end with a run that has none
+of them, which collects. A run that was killed goes on where it stopped. ``--keep`` takes what the
+saved tables have for done, whatever the version, and adds to them, one process at a time: every row
+has its commit, versions and hardware, the head of the tables those of the last run. ``--averaged
+1`` keeps all 3909 pixels, for tables of their own. MiniRocket needs aeon, see README.md. About five
 hours of one core for the Koester set, which has three times the spectra of the other; ``--quick``
 takes three minutes and saves nothing.
 """
@@ -216,7 +216,7 @@ def run(arguments: argparse.Namespace, progress: Progress | None) -> Rows:
         (method, labels, seed)
         for seed in arguments.seeds
         for method in arguments.methods
-        for labels in ([LABELS] if method in TOGETHER else [(label,) for label in LABELS])
+        for labels in ([LABELS] if method in TOGETHER else [(one,) for one in arguments.labels])
         if any((method, label, seed) not in done for label in labels)
     ]
     failed = []
@@ -293,12 +293,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", choices=tuple(REFERENCES), default="embedded")
     parser.add_argument("--methods", nargs="+", default=None, metavar="METHOD", choices=NAMES)
+    parser.add_argument("--labels", nargs="+", default=LABELS, choices=LABELS)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, choices=SEEDS)
     parser.add_argument("--averaged", type=int, default=4, help="pixels that are averaged")
     parser.add_argument("--keep", action="store_true", help="add to the saved tables")
     parser.add_argument("--quick", action="store_true", help="small, saves nothing")
     arguments = parser.parse_args()
-    everything = arguments.methods is None and set(arguments.seeds) == set(SEEDS)
+    parts = (set(arguments.seeds) == set(SEEDS), set(arguments.labels) == set(LABELS))
+    everything = arguments.methods is None and all(parts)
     arguments.methods = arguments.methods or available()
     torch.set_num_threads(1)  # as those of the trees
     torch.set_flush_denormal(True)  # strong weight decay leads to such numbers: twice the time
