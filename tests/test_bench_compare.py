@@ -221,6 +221,18 @@ def test_rows_that_no_split_has_together_are_saved(call, results, compared):
     assert len(compared) == 4
 
 
+def test_one_label_alone_is_no_whole_run(call, results, compared):
+    import bench_compare
+
+    call(bench_compare, "--labels", "logg")
+    assert {label for _, label, _ in compared} == {"logg"}
+    assert len(compared) == 6
+    assert not list(results.glob("*.csv"))
+    call(bench_compare)
+    assert len(compared) == 12
+    assert list(results.glob("*.csv"))
+
+
 @pytest.mark.usefixtures("compared")
 def test_sigterm_ends_a_comparison_as_an_error(call):
     import bench_compare
