@@ -22,9 +22,9 @@ work, so that processes can share it: give each OMP_NUM_THREADS=1, and end with 
 of them, which collects. A run that was killed goes on where it stopped. ``--keep`` takes what the
 saved tables have for done, whatever the version, and adds to them, one process at a time: every row
 has its commit, versions and hardware, the head of the tables those of the last run. ``--averaged
-1`` keeps all 3909 pixels, for tables of their own. MiniRocket needs aeon, see README.md. About five
-hours of one core for the Koester set, which has three times the spectra of the other; ``--quick``
-takes three minutes and saves nothing.
+1`` keeps all 3909 pixels, for tables of their own. MiniRocket needs aeon, see README.md. About
+seven hours of one core for the Koester set, which has three times the spectra of the other;
+``--quick`` takes three minutes and saves nothing.
 """
 
 from __future__ import annotations
