@@ -21,10 +21,10 @@ Cramer-Rao bound, of the spectra with S/N above 5, in units of that of a normal 
 work, so that processes can share it: give each OMP_NUM_THREADS=1, and end with a run that has none
 of them, which collects. A run that was killed goes on where it stopped. ``--keep`` takes what the
 saved tables have for done, whatever the version, and adds to them, one process at a time: every row
-has its commit, versions and hardware, the head of the tables those of the last run. ``--averaged
-1`` keeps all 3909 pixels, for tables of their own. MiniRocket needs aeon, see README.md. About
-seven hours of one core for the Koester set, which has three times the spectra of the other;
-``--quick`` takes three minutes and saves nothing.
+has its commit, versions and hardware, the head of the tables those of the last run.
+``--averaged 1`` keeps all 3909 pixels, for tables of their own. MiniRocket needs aeon, see
+README.md. An estimated seven hours of one core for the Koester set, which has three times the
+spectra of the other; ``--quick`` takes three minutes and saves nothing.
 """
 
 from __future__ import annotations
