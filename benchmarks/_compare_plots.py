@@ -12,7 +12,8 @@ Rows = list[dict[str, Any]]
 
 TITLES = {"teff": "Teff", "logg": "log g"}
 UNITS = {"teff": "K", "logg": "dex"}
-# Colours that colour-blind readers can tell (Okabe and Ito), by family.
+DIGITS = {"teff": 0, "logg": 3}
+# Colours that colour-blind readers can tell (Okabe and Ito), by family, and markers.
 FAMILIES = {
     "EstNet": ("#0072B2", "D"),
     "MLP": ("#E69F00", "s"),
@@ -30,8 +31,10 @@ def plot_pareto(table: Rows, path: Path) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(13, 6), layout="constrained")
     for ax, label in zip(axes, TITLES, strict=True):
         _panel(ax, [row for row in table if row["label"] == label], label)
-    if axes[0].get_legend_handles_labels()[0]:
-        axes[0].legend(loc="lower left", fontsize=9)
+    for kind, (color, marker) in FAMILIES.items():
+        axes[0].plot([], [], marker, color=color, markersize=7, label=kind)
+    kinds = axes[0].get_legend_handles_labels()
+    figure.legend(*kinds, loc="outside lower center", ncols=len(kinds[0]), fontsize=9)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -61,13 +64,12 @@ def _panel(ax: Any, table: Rows, label: str) -> None:
             ax.annotate(MEAN, **at, fontsize=9, color="#666666", va="bottom")
     ax.set_xscale("log")
     _name(ax, near)
-    digits = 0 if label == "teff" else 3
-    far = [
-        f"{row['method']} ({row['MAE truth']:.{digits}f} {UNITS[label]})"
-        for row in rows
-        if row["MAE truth"] >= limit
+    left_out = [
+        f"{row['method']}: {row['MAE truth']:.{DIGITS[label]}f} {UNITS[label]}"
+        for row in table
+        if row["MAE truth"] >= limit or (row not in rows and row["method"] != MEAN)
     ]
-    ax.set_title(f"too far off: {', '.join(far)}" if far else "", fontsize=9, loc="left")
+    ax.set_title("\n".join(["not drawn:", *left_out] if left_out else []), fontsize=9, loc="left")
     ax.set_xlabel("seconds of one fit on one core, without the search")
     ax.set_ylabel(f"MAE of {TITLES[label]} against the truth ({UNITS[label]})")
     ax.grid(alpha=0.3)
@@ -89,7 +91,6 @@ def _name(ax: Any, rows: Rows) -> None:
             textcoords=ax.get_yaxis_transform(),
             va="center",
             fontsize=9,
-            color=color,
             arrowprops={**LINE, "color": color},
         )
 

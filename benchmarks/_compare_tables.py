@@ -107,7 +107,10 @@ def summary(rows: Rows) -> Rows:
         for name, of in whole.items():
             commits = " ".join(sorted({row["commit"] for row in of if "commit" in row}))
             line = {"label": label, "method": name, "splits": len(of), "commits": commits}
-            line |= {key: float(np.mean([row[key] for row in of])) for key in MEASURED}
+            for key in MEASURED:
+                values = [row[key] for row in of]
+                scatter = sem(values) if len(values) > 1 else np.nan
+                line |= {key: float(np.mean(values)), f"{key} se of splits": float(scatter)}
             table.append(line | spread[name])
     return table
 

@@ -5,11 +5,12 @@ paper's 5965, the embedded one 2000, so that both can be had in a few hours. Bot
 seeds are fixed; `seed` chooses the split, and `draw` another set of the same kind. Labels have
 errors as catalogues do:
 
-- Koester set: the errors that Kepler et al. quote for DA stars of low S/N are close to 0.11 / (S/N)
-  in ln Teff and 0.9 / (S/N) dex in log g, at most 0.5 dex. 227 pairs of fits to the same star
-  (Kepler et al. 2019) scatter by 0.015 and 0.05 dex at high S/N, where the quoted errors vanish.
-  In 7.5% of the pairs one fit is far off, mostly the other of the two solutions: 4% of the labels
-  get another error of 0.35 in ln Teff and 0.5 dex.
+- Koester set: below S/N 10 Kepler et al. (2019) quote errors for DA stars of about 0.11 / (S/N) in
+  ln Teff and 1 / (S/N) dex in log g; here they are 0.11 and 0.9, that of log g at most 0.5 dex. Of
+  227 pairs of fits to the same star those above S/N 20 scatter by 0.015 and 0.05 dex beyond what is
+  quoted, and 7.5% are apart by 0.15 in ln Teff or 0.7 dex, mostly since one is the other of the two
+  solutions: 4% of the labels get another error of 0.35 in ln Teff and 0.5 dex. bench_quoted.py
+  measures these figures.
 - Embedded set: the label errors of make_white_dwarfs, and 4% of labels from other stars.
 """
 

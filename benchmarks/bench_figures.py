@@ -1,11 +1,13 @@
 """What do the data and the estimates look like? (figures 1, 2, 4, 5, 6, 7 and 10 of the paper)
 
-One EstNet for both labels, with the settings that suit Teff (LONG in _compare_methods.py), trained
-on the reference set (see _reference.py; split 0, 977 pixels), and TemplateFitRegressor, which knows
-the models and the noise, on the same test spectra:
+One EstNet for both labels, with the settings that suit Teff (LONG and median scaling, which the
+searches of bench_compare.py choose for Teff), trained on the reference set (see _reference.py;
+split 0, 977 pixels), and TemplateFitRegressor, which knows the models and the noise, on the same
+test spectra:
 
 - fig1_data: S/N and labels of the set;
-- fig2_spectra: typical spectra and poor ones, with the model without noise;
+- fig2_spectra: from good spectra to poor ones, with the models, which have no errors of the flux
+  calibration;
 - fig4_predictions: predicted against true labels, with residuals;
 - fig5_distribution: the predictive distributions of one spectrum, by themselves and together;
 - fig6_saliency, fig6_maps: what the network looks at, and what it makes of a spectrum;
@@ -44,6 +46,7 @@ from skestnet.plotting import (
     SaliencyDisplay,
     UncertaintyDisplay,
 )
+from skestnet.spectra import FluxScaler
 from skestnet.templates import TemplateFitRegressor
 
 NAMES = ("Teff (K)", "log g (dex)")
@@ -68,7 +71,8 @@ def prepare(data: str, quick: bool) -> Fitted:
     reference = REFERENCES[data](folder, 600 if quick else N_SPECTRA[data]).averaged(4)
     train, validation, test = split(reference, 0)
     X, y = np.concatenate([train.X, validation.X]), np.concatenate([train.y, validation.y])
-    pipeline = clone(estnet("teff", 0).pipeline).set_params(regressor__verbose=1)
+    pipeline = clone(estnet("teff", 0).pipeline)
+    pipeline.set_params(scale=FluxScaler("median"), regressor__verbose=1)
     if quick:
         pipeline.set_params(regressor__max_epochs=2)
     model = of_log_teff(pipeline).fit(X, y)
@@ -92,13 +96,13 @@ def fig1_data(f: Fitted) -> Any:
         ax.hist(f.train.truth[:, k], bins, color=BLUE, label="true")
         ax.hist(f.train.y[:, k], bins, color=ORANGE, histtype="step", label="in the catalogue")
         ax.set_xlabel(NAMES[k])
-        ax.legend()
+        ax.legend(loc="upper right")
     axes[0].set_ylabel("training spectra")
     return figure
 
 
 def fig2_spectra(f: Fitted) -> Any:
-    """Show spectra at quantiles of S/N, and those that defects hit hardest."""
+    """Show spectra at quantiles of S/N."""
     order = np.argsort(f.test.snr)
     chosen = order[(np.array([0.99, 0.75, 0.5, 0.25, 0.05]) * (len(order) - 1)).astype(int)]
     models = template_grid(f.data, f.folder, f.test.wavelength).interpolate(f.test.truth)
@@ -109,7 +113,7 @@ def fig2_spectra(f: Fitted) -> Any:
         ax.plot(f.test.wavelength, flux, color=GREY, linewidth=0.7, label="spectrum")
         ax.plot(f.test.wavelength, model, color=ORANGE, linewidth=1.4, label="model")
         teff, logg = f.test.truth[row]
-        title = f"S/N {f.test.snr[row]:.1f}, Teff {teff:.0f} K, log g {logg:.2f}"
+        title = f"S/N {f.test.snr[row]:.1f}, Teff {teff:.0f} K, log g {logg:.2f} dex"
         ax.set_title(title, fontsize=10, loc="left")
         low, high = np.nanpercentile(flux, [1, 99])
         ax.set_ylim(low - 0.3 * (high - low), high + 0.3 * (high - low))
@@ -133,8 +137,8 @@ def fig4_predictions(f: Fitted) -> Any:
         ends = (x.min(), x.max())
         top.plot(ends, ends, color="k", linewidth=1)
         bottom.axhline(0, color="k", linewidth=1)
-        mae = np.abs(y - x).mean()
-        top.set_title(f"mean absolute error {mae:.4g} {NAMES[k].split('(')[1][:-1]}", fontsize=10)
+        mae, unit = np.abs(y - x).mean(), NAMES[k].split("(")[1][:-1]
+        top.set_title(f"EstNet: mean absolute error {mae:.4g} {unit}", fontsize=10)
         top.set_ylabel(f"predicted {NAMES[k]}")
         bottom.set_ylabel(f"predicted - true ({NAMES[k].split('(')[1]}")
         bottom.set_xlabel(f"true {NAMES[k]}")
@@ -170,6 +174,8 @@ def fig6_saliency(f: Fitted) -> Any:
         lines="balmer",
         name="EstNet",
     )
+    for ax, name in zip(display.axes_[1:], names, strict=True):  # StandardScaler, see `saliency`
+        ax.set_ylabel(f"saliency of {name}\nper standard\ndeviation of a pixel")
     return display.figure_
 
 
@@ -184,15 +190,20 @@ def fig6_maps(f: Fitted) -> Any:
     bright = np.where(f.test.snr > 10, np.abs(f.test.truth[:, 0] - 13_000), np.inf)
     row = int(np.argmin(bright))
     maps = feature_maps(f.model, f.test.X[[row]])
-    figure, axes = plt.subplots(4, 1, figsize=(9, 9), layout="constrained")
+    figure, axes = plt.subplots(
+        4, 1, figsize=(9, 11), height_ratios=(2, 2, 4, 2), layout="constrained"
+    )
     flux = f.test.X[row] / np.nanmedian(f.test.X[row])
     axes[0].plot(f.test.wavelength, flux, color=GREY, linewidth=0.9)
     axes[0].set_ylabel("flux / median")
     ends = (f.test.wavelength[0], f.test.wavelength[-1])
-    for ax, values, name in ((axes[1], maps.input[0], "input"), (axes[2], maps.prse[0], "PRSE")):
+    parts = ((axes[1], maps.input[0], "input", 1), (axes[2], maps.prse[0], "PRSE", 16))
+    for ax, values, name, step in parts:
         scaled = values - values.mean(axis=1, keepdims=True)
         scaled /= values.std(axis=1, keepdims=True) + 1e-6
-        extent = (*ends, -0.5, len(values) - 0.5)
+        width = step * (f.test.wavelength[1] - f.test.wavelength[0])  # of a position
+        left = ends[0] - width / 2
+        extent = (left, left + width * values.shape[1], -0.5, len(values) - 0.5)
         style = {"aspect": "auto", "cmap": "cividis", "vmin": -2.5, "vmax": 2.5}
         image = ax.imshow(scaled, extent=extent, interpolation="nearest", origin="lower", **style)
         ax.set_ylabel(f"map after the\n{name} module")
@@ -202,7 +213,7 @@ def fig6_maps(f: Fitted) -> Any:
     figure.colorbar(image, ax=axes[1:3], label="standard deviations from the map's mean")
     axes[3].bar(np.arange(maps.gru.shape[1]), maps.gru[0], color=BLUE)
     axes[3].axhline(0, color="k", linewidth=0.8)
-    axes[3].set(xlabel="number after the GRU", ylabel="value", ylim=(-1, 1))
+    axes[3].set(xlabel="position in the state of the GRU", ylabel="value (no unit)", ylim=(-1, 1))
     return figure
 
 

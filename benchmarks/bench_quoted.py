@@ -9,9 +9,10 @@ Held fixed: seeds; template fits are those of H-beta to H-delta at S/N 30 per pi
 spectra of 13,000-30,000 K and log g 7.3-8.7; the continuum "through the line-free windows" is a
 quartic in ln flux through `LINE_FREE`; spikes are 200 pixels apart.
 
-Needs SKESTNET_DATA (models of Koester 2010, LAMOST spectra) and lightgbm; without them it says
-what it leaves out, and saves nothing. Three minutes on one core; ``--quick`` less than 20 seconds
-(so few draws that figures need not hold; without the example; saves nothing).
+Needs SKESTNET_DATA (models of Koester 2010, LAMOST spectra, catalogue of Kepler et al. 2019) and
+lightgbm; without them it says what it leaves out, and saves nothing. Three minutes on one core;
+``--quick`` less than 20 seconds (so few draws that figures need not hold; without the example;
+saves nothing).
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from _results import print_table, save_table
+from astropy import units as u
+from astropy.coordinates import SkyCoord
 from sklearn.exceptions import ConvergenceWarning
 from tqdm.auto import tqdm
 
@@ -60,6 +64,8 @@ RESAMPLED = {
 }
 OFF = {"ebv": 0, "velocity": 0, "warp": 0, "sky_residual": 0, "cosmic_rays": 0, "missing": 0}
 WINDOWS = {6564.61: 200.0, 4862.68: 180.0, 4341.68: 110.0, 4102.89: 75.0}  # lines, half-widths: A
+KEPLER = "catalog_kepler2019_da_fit.parquet"
+FAR_APART = (0.15, 0.7)  # in ln Teff, in dex
 LINE_FREE = ((4200, 4230), (4560, 4680), (5100, 6300), (6800, 8000))
 
 
@@ -306,9 +312,42 @@ def balmer_noise(quick: bool) -> Iterator[Row]:
         yield row(where, figure, str(quoted), *limits, shares[n])
 
 
+def catalogue_errors(quick: bool) -> Iterator[Row]:  # noqa: ARG001
+    """Look at the label errors of real DA stars: as quoted, and by two fits to the same star."""
+    where, table = "benchmarks/_reference.py", pd.read_parquet(data(KEPLER))
+    table = table[table["type"].str.strip() == "DA"]
+    labels = np.column_stack([np.log(table["teff"]), table["logg"]])
+    errors = np.column_stack([table["e_teff"] / table["teff"], table["e_logg"]])
+    poor = table["snr"].between(0.5, 10)
+    relative = np.median(errors[poor] * table["snr"][poor].to_numpy()[:, np.newaxis], axis=0)
+    yield row(where, "quoted error of ln Teff times S/N", "0.11", 0.1, 0.12, relative[0])
+    yield row(where, "quoted error of log g times S/N", "1", 0.9, 1.1, relative[1])
+    one, two = repeated(table)
+    yield row(where, "pairs of fits to the same star", "227", 227, 227, len(one))
+    apart = np.abs(labels[one] - labels[two])
+    far = (apart > FAR_APART).any(axis=1).mean()
+    yield row(where, "pairs far apart", "7.5%", 0.0745, 0.0755, far)
+    bright = np.minimum(*(table["sng"].to_numpy()[rows] for rows in (one, two))) > 20
+    scatter = (1.4826 * np.median(apart[bright], axis=0)) ** 2 / 2
+    quoted = np.median((errors[one] ** 2 + errors[two] ** 2)[bright], axis=0)
+    excess = np.sqrt(scatter - quoted / 2)
+    yield row(where, "scatter of ln Teff beyond its error", "0.015", 0.0145, 0.0155, excess[0])
+    yield row(where, "scatter of log g beyond its error", "0.05", 0.045, 0.055, excess[1])
+
+
+def repeated(table: pd.DataFrame) -> Any:
+    """Return the rows of pairs of spectra within 3 arcsec of each other."""
+    sky = SkyCoord(table["ra"].to_numpy() * u.deg, table["dec"].to_numpy() * u.deg)
+    next_one, distance, _ = sky.match_to_catalog_sky(sky, nthneighbor=2)
+    near = np.flatnonzero(distance < 3 * u.arcsec)
+    pairs = np.unique(np.sort(np.column_stack([near, next_one[near]])), axis=0)
+    spectrum = table["pmf"].to_numpy()
+    return pairs[spectrum[pairs[:, 0]] != spectrum[pairs[:, 1]]].T
+
+
 FIGURES = (
     resampled, closed_form, spikes, continuum, interpolation, lamost_noise,
-    by_chance, suspects, example, balmer_models, balmer_noise,
+    by_chance, suspects, example, balmer_models, balmer_noise, catalogue_errors,
 )  # fmt: skip
 
 

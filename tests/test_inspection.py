@@ -304,4 +304,4 @@ def test_gravity_is_read_from_the_balmer_lines(seed):
     near = (np.abs(stars.wavelength[:, np.newaxis] - lines) < 80).any(axis=1)
     assert 0.1 < near.mean() < 0.2
     # Six seeds gave ratios of 3.8 to 5.5, untrained networks 0.8 to 2.5.
-    assert mean[near].mean() > 2 * mean[~near].mean()
+    assert mean[near].mean() > 3 * mean[~near].mean()
