@@ -137,31 +137,55 @@ def random_forest(label: str, seed: int) -> Method:  # noqa: ARG001
     leaves = {"regressor__min_samples_leaf": [1, 3, 10, 30], "regressor__max_features": [0.3]}
     grid = [
         {"pca": _pcas(30, 60), **leaves, "scale": _scalers()},
-        {"pca": [PIXELS], "regressor__min_samples_leaf": [5], "regressor__max_features": [0.03]},
+        {
+            "pca": [PIXELS],
+            "regressor__min_samples_leaf": [3],
+            "regressor__max_features": [0.03],
+            "scale": _scalers("standard", "median"),
+        },
     ]
     return Method(pipeline(forest, pca=30), grid)
 
 
 def xgboost(label: str, seed: int) -> Method:  # noqa: ARG001
     trees = XGBRegressor(subsample=0.6, learning_rate=0.05, n_jobs=1, random_state=seed)
-    shape = {"regressor__n_estimators": [50, 100, 300, 1000], "regressor__max_depth": [3, 5, 7]}
+    depth = {"regressor__max_depth": [3, 5]}
     grid = [
-        {"pca": _pcas(30, 60), **shape, "scale": _scalers()},
-        {"pca": [PIXELS], **shape, "regressor__colsample_bytree": [0.1]},
+        {
+            "pca": _pcas(30, 60),
+            "regressor__n_estimators": [50, 100, 300, 1000],
+            **depth,
+            "scale": _scalers(),
+        },
+        {
+            "pca": [PIXELS],
+            "regressor__n_estimators": [100, 300, 1000],
+            **depth,
+            "regressor__colsample_bytree": [0.1],
+            "scale": _scalers("standard", "median"),
+        },
     ]
     return Method(pipeline(trees, pca=30), grid)
 
 
 def lightgbm(label: str, seed: int) -> Method:  # noqa: ARG001
-    trees = LGBMRegressor(learning_rate=0.05, n_jobs=1, random_state=seed, verbose=-1)
-    shape = {
-        "regressor__n_estimators": [50, 100, 300, 1000],
-        "regressor__num_leaves": [8, 15, 31],
-        "regressor__min_child_samples": [20, 50],
-    }
+    trees = LGBMRegressor(
+        min_child_samples=50, learning_rate=0.05, n_jobs=1, random_state=seed, verbose=-1
+    )
     grid = [
-        {"pca": _pcas(30, 60), **shape, "scale": _scalers()},
-        {"pca": [PIXELS], **shape, "regressor__colsample_bytree": [0.1]},
+        {
+            "pca": _pcas(30, 60),
+            "regressor__n_estimators": [50, 100, 300, 1000],
+            "regressor__num_leaves": [8, 15, 31],
+            "scale": _scalers(),
+        },
+        {
+            "pca": [PIXELS],
+            "regressor__n_estimators": [50, 100, 300, 1000, 3000],
+            "regressor__num_leaves": [8, 15],
+            "regressor__colsample_bytree": [0.1],
+            "scale": _scalers("standard", "median"),
+        },
     ]
     return Method(pipeline(trees, pca=30), grid)
 
@@ -176,7 +200,7 @@ def catboost(label: str, seed: int) -> Method:  # noqa: ARG001
     )
     grid = [
         {
-            "pca": _pcas(30, 60),
+            "pca": _pcas(60),
             "regressor__iterations": [100, 400, 1000, 2500],
             "regressor__learning_rate": [0.05],
             "regressor__depth": [4, 6],
@@ -184,10 +208,11 @@ def catboost(label: str, seed: int) -> Method:  # noqa: ARG001
         },
         {
             "pca": [PIXELS],
-            "regressor__iterations": [50, 200],
+            "regressor__iterations": [50, 200, 1000, 2500],
             "regressor__learning_rate": [0.1],
             "regressor__depth": [4],
-            "regressor__rsm": [0.2],
+            "regressor__rsm": [0.1],
+            "scale": _scalers("standard", "median"),
         },
     ]
     grids = [_inside(one) for one in grid]
@@ -202,9 +227,20 @@ def ngboost(label: str, seed: int) -> Method:  # noqa: ARG001
         verbose=False,
         random_state=seed,
     )
-    rounds = [50, 100, 200, 500]
-    grid = {"pca": _pcas(15, 30, 60), "regressor__n_estimators": rounds, "scale": _scalers()}
-    return Method(pipeline(ByDistribution(trees), pca=30), _inside(grid))
+    grid = [
+        {
+            "pca": _pcas(15, 30, 60),
+            "regressor__n_estimators": [50, 100, 200, 500],
+            "scale": _scalers(),
+        },
+        {
+            "pca": [PIXELS],
+            "regressor__n_estimators": [50, 200, 1000],
+            "regressor__col_sample": [0.05],
+            "scale": _scalers("standard", "median"),
+        },
+    ]
+    return Method(pipeline(ByDistribution(trees), pca=30), [_inside(one) for one in grid])
 
 
 class ByDistribution(RegressorMixin, BaseEstimator):
@@ -278,7 +314,7 @@ def minirocket(label: str, seed: int) -> Method:  # noqa: ARG001
     steps = pipeline(RidgeCV(np.logspace(0, 6, 13)))
     rocket = MiniRocket(n_kernels=5000, random_state=seed)
     steps.set_params(standardise=rocket, clip=StandardScaler(), pca=PIXELS)
-    return Method(steps, {"standardise__n_kernels": [2500, 5000, 10000], "scale": _scalers()})
+    return Method(steps, {"standardise__n_kernels": [2500, 5000], "scale": _scalers()})
 
 
 def mean(label: str, seed: int) -> Method:  # noqa: ARG001
