@@ -1,9 +1,9 @@
 """What of the network's design earns its place?
 
 EstNet for both labels at once on the reference set (see _reference.py), 325 pixels of 12 Angstrom,
-and variants of it that differ in one thing: without the GRU, without squeeze and excitation, with
-the adaptive second stage, with more or less dropout (EstNet's is 0.02), other losses, depths,
-widths and scalings, and one label at a time. Held fixed: spectra, splits, fresh noise, 15 epochs
+and variants of it, most of which differ in one thing: without the GRU, without squeeze and
+excitation, with the adaptive second stage, with more or less dropout (EstNet's is 0.02), other
+losses, depths, widths and scalings, and one label at a time. Held fixed: spectra, splits, fresh noise, 15 epochs
 (two stages have 8 each), learning rate. These suit Teff. A catalogue's log g is learnt better in
 8 epochs with a weight decay of 0.03, the variant "against overfitting": what helps log g may do so
 by learning less. Fitted to training and validation spectra, judged on the test spectra against the

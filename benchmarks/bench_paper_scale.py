@@ -4,8 +4,8 @@ EstNet34 for Teff and EstNet66 for log g, 64 feature maps, 3909 pixels, up to 10
 two stages: on the reference set (see _reference.py), with the paper's preprocessing, weights and
 dropout, ln Teff as the label. Training and validation spectra of the split go to `fit`, which sets
 a ninth of them aside for early stopping: 8:1:1. Errors are against the true labels and against the
-catalogue's; CRPS and coverage are those of dropout alone, as in the paper. Seconds are those of the
-epochs, without what lies between them.
+catalogue's; CRPS and coverage are those of dropout alone, as in the paper. Seconds are those of
+training epochs only.
 
 ``--width``, ``--depth`` and ``--averaged`` give other sizes for comparison, on the same split:
 ``--width 8 --averaged 4`` is the laptop's, with as many epochs as the paper's. The table keeps the
