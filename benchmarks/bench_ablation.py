@@ -3,12 +3,12 @@
 EstNet for both labels at once on the reference set (see _reference.py), 325 pixels of 12 Angstrom,
 and variants of it, most of which differ in one thing: without the GRU, without squeeze and
 excitation, with the adaptive second stage, with more or less dropout (EstNet's is 0.02), other
-losses, depths, widths and scalings, and one label at a time. Held fixed: spectra, splits, fresh noise, 15 epochs
-(two stages have 8 each), learning rate. These suit Teff. A catalogue's log g is learnt better in
-8 epochs with a weight decay of 0.03, the variant "against overfitting": what helps log g may do so
-by learning less. Fitted to training and validation spectra, judged on the test spectra against the
-true labels. "worse" is the relative change of an error against EstNet's on the same splits. Three
-splits.
+losses, depths, widths and scalings, and one label at a time. Held fixed: spectra, splits, fresh
+noise, 15 epochs (two stages have 8 each), learning rate. These suit Teff. A catalogue's log g is
+learnt better in 8 epochs with a weight decay of 0.03, the variant "against overfitting": what helps
+log g may do so by learning less. Fitted to training and validation spectra, judged on the test
+spectra against the true labels. "worse" is the relative change of an error against EstNet's on the
+same splits. Three splits.
 
 ``--data koester`` needs SKESTNET_DATA. ``--seeds`` runs some of the splits, so that processes can
 share the work: end with a run that has no ``--seeds``, which collects. A run that was killed goes

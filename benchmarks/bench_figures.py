@@ -96,7 +96,7 @@ def fig1_data(f: Fitted) -> Any:
         ax.hist(f.train.truth[:, k], bins, color=BLUE, label="true")
         ax.hist(f.train.y[:, k], bins, color=ORANGE, histtype="step", label="in the catalogue")
         ax.set_xlabel(NAMES[k])
-        ax.legend(loc="upper right")
+    axes[1].legend()
     axes[0].set_ylabel("training spectra")
     return figure
 
