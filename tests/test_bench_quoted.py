@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
-NEED_DATA = ("closed_form", "continuum", "interpolation", "lamost_noise", "balmer_models")
+NEED_DATA = (
+    "closed_form",
+    "continuum",
+    "interpolation",
+    "lamost_noise",
+    "balmer_models",
+    "catalogue_errors",
+)
 ALWAYS = ("scatter/error", "spikes of 8 sigma", "error by chance", "lines in noise")
 
 
@@ -25,7 +32,7 @@ def test_quick(run_benchmark):
     pytest.importorskip("lightgbm")
     done = run_benchmark("bench_quoted.py", "--quick")
     assert "left out" not in done.stdout
-    assert "of 37 hold" in done.stdout
+    assert "of 43 hold" in done.stdout
     assert "nan" not in done.stdout
 
 
