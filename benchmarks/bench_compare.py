@@ -23,7 +23,7 @@ of them, which collects. A run that was killed goes on where it stopped. ``--kee
 saved tables have for done, whatever the version, and adds to them, one process at a time: every row
 has its commit, versions and hardware, the head of the tables those of the last run.
 ``--averaged 1`` keeps all 3909 pixels, for tables of their own. MiniRocket needs aeon, see
-README.md. An estimated seven hours of one core for the Koester set, which has three times the
+README.md. Seven and a half hours of one core for the Koester set, which has three times the
 spectra of the other; ``--quick`` takes three minutes and saves nothing.
 """
 
