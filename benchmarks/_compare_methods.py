@@ -58,6 +58,11 @@ def pipeline(regressor: Any, *, pca: int | None = None, scale: str = "standard")
     )
 
 
+def _on_pixels(**grid: list[Any]) -> dict[str, list[Any]]:
+    """Return a grid for pixels in place of components, of spectra with either of two scalings."""
+    return {"pca": [PIXELS], "scale": _scalers("standard", "median"), **grid}
+
+
 def _pca(n_components: int) -> PCA:
     return PCA(n_components, svd_solver="randomized", random_state=0)
 
@@ -137,12 +142,10 @@ def random_forest(label: str, seed: int) -> Method:  # noqa: ARG001
     leaves = {"regressor__min_samples_leaf": [1, 3, 10, 30], "regressor__max_features": [0.3]}
     grid = [
         {"pca": _pcas(30, 60), **leaves, "scale": _scalers()},
-        {
-            "pca": [PIXELS],
-            "regressor__min_samples_leaf": [3],
-            "regressor__max_features": [0.03],
-            "scale": _scalers("standard", "median"),
-        },
+        _on_pixels(
+            regressor__min_samples_leaf=[3],
+            regressor__max_features=[0.03],
+        ),
     ]
     return Method(pipeline(forest, pca=30), grid)
 
@@ -157,13 +160,11 @@ def xgboost(label: str, seed: int) -> Method:  # noqa: ARG001
             **depth,
             "scale": _scalers(),
         },
-        {
-            "pca": [PIXELS],
-            "regressor__n_estimators": [100, 300, 1000],
+        _on_pixels(
+            regressor__n_estimators=[100, 300, 1000],
             **depth,
-            "regressor__colsample_bytree": [0.1],
-            "scale": _scalers("standard", "median"),
-        },
+            regressor__colsample_bytree=[0.1],
+        ),
     ]
     return Method(pipeline(trees, pca=30), grid)
 
@@ -179,13 +180,11 @@ def lightgbm(label: str, seed: int) -> Method:  # noqa: ARG001
             "regressor__num_leaves": [8, 15, 31],
             "scale": _scalers(),
         },
-        {
-            "pca": [PIXELS],
-            "regressor__n_estimators": [50, 100, 300, 1000, 3000],
-            "regressor__num_leaves": [8, 15],
-            "regressor__colsample_bytree": [0.1],
-            "scale": _scalers("standard", "median"),
-        },
+        _on_pixels(
+            regressor__n_estimators=[50, 100, 300, 1000, 3000],
+            regressor__num_leaves=[8, 15],
+            regressor__colsample_bytree=[0.1],
+        ),
     ]
     return Method(pipeline(trees, pca=30), grid)
 
@@ -206,14 +205,12 @@ def catboost(label: str, seed: int) -> Method:  # noqa: ARG001
             "regressor__depth": [4, 6],
             "scale": _scalers("standard", "median"),
         },
-        {
-            "pca": [PIXELS],
-            "regressor__iterations": [50, 200, 1000, 2500],
-            "regressor__learning_rate": [0.1],
-            "regressor__depth": [4],
-            "regressor__rsm": [0.1],
-            "scale": _scalers("standard", "median"),
-        },
+        _on_pixels(
+            regressor__iterations=[50, 200, 1000, 2500],
+            regressor__learning_rate=[0.1],
+            regressor__depth=[4],
+            regressor__rsm=[0.1],
+        ),
     ]
     grids = [_inside(one) for one in grid]
     return Method(pipeline(ByDistribution(trees), pca=30), grids)
@@ -233,12 +230,10 @@ def ngboost(label: str, seed: int) -> Method:  # noqa: ARG001
             "regressor__n_estimators": [50, 100, 200, 500],
             "scale": _scalers(),
         },
-        {
-            "pca": [PIXELS],
-            "regressor__n_estimators": [50, 200, 1000],
-            "regressor__col_sample": [0.05],
-            "scale": _scalers("standard", "median"),
-        },
+        _on_pixels(
+            regressor__n_estimators=[50, 200, 1000],
+            regressor__col_sample=[0.05],
+        ),
     ]
     return Method(pipeline(ByDistribution(trees), pca=30), [_inside(one) for one in grid])
 

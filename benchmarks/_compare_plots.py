@@ -67,7 +67,7 @@ def _panel(ax: Any, table: Rows, label: str) -> None:
     left_out = [
         f"{row['method']}: {row['MAE truth']:.{DIGITS[label]}f} {UNITS[label]}"
         for row in table
-        if row["MAE truth"] >= limit or (row not in rows and row["method"] != MEAN)
+        if row["MAE truth"] >= limit or not (shown(row) or row["method"] == MEAN)
     ]
     ax.set_title("\n".join(["not drawn:", *left_out] if left_out else []), fontsize=9, loc="left")
     ax.set_xlabel("seconds of one fit on one core, without the search")

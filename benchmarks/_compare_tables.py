@@ -109,10 +109,14 @@ def summary(rows: Rows) -> Rows:
             line = {"label": label, "method": name, "splits": len(of), "commits": commits}
             for key in MEASURED:
                 values = [row[key] for row in of]
-                scatter = sem(values) if len(values) > 1 else np.nan
-                line |= {key: float(np.mean(values)), f"{key} se of splits": float(scatter)}
+                line |= {key: float(np.mean(values)), f"{key} se of splits": _scatter(values)}
             table.append(line | spread[name])
     return table
+
+
+def _scatter(values: Any) -> float:
+    """Return the standard error of the mean over splits, NaN where there is only one."""
+    return float(sem(values)) if len(values) > 1 else np.nan
 
 
 def _names(rows: Rows) -> list[str]:
@@ -144,7 +148,7 @@ def bootstrap(methods: dict[str, Rows]) -> dict[str, dict[str, float]]:
             key = f"{m} truth"
             lead = np.subtract([row[key] for row in of], [row[key] for row in methods[BASE]])
             found[name] |= {f"{m} behind": lead.mean(), f"{m} behind se": float(se)}
-            found[name] |= {f"{m} behind se of splits": sem(lead) if len(lead) > 1 else np.nan}
+            found[name] |= {f"{m} behind se of splits": _scatter(lead)}
     return found
 
 
